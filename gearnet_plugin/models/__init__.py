@@ -1,0 +1,4 @@
+"""Registered encoders."""
+from .gearnet import GearNetEncoder
+
+__all__ = ["GearNetEncoder"]

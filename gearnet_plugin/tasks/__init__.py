@@ -1,0 +1,4 @@
+"""Registered tasks."""
+from .contrast import MultiviewContrastive
+
+__all__ = ["MultiviewContrastive"]
