@@ -72,24 +72,38 @@ def read_structure(path: str | os.PathLike) -> Structure:
             entry, block = _parse_mmcif(data)
         else:
             entry, block = _parse_pdb(data), None
-        rows, dropped = _read_rows(entry, from_mmcif)
+        columns, dropped = _read_columns(entry, from_mmcif)
         if not from_mmcif and _total(dropped)["no CA"]:
             aligned = LEFT_ALIGNED_CA.sub(rb"\1 CA ", data)
             if aligned != data:
                 entry = _parse_pdb(aligned)
-                rows, dropped = _read_rows(entry, from_mmcif)
+                columns, dropped = _read_columns(entry, from_mmcif)
     except (RuntimeError, ValueError, IndexError) as error:
         message = " ".join(str(error).split())
         raise unreadable(path, f"it is damaged, cut off or not in its format: {message}") from None
-    if not rows:
+    if not columns:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in _total(dropped).items())
         raise unreadable(path, f"it holds no protein residue with a CA atom (dropped: {reasons or 'none'})")
-    return _to_structure(path, entry, block, rows, dropped)
+
+    name = split_ending(path)[0]
+    method, confidence_kind = _origin(entry, block, name)
+    if confidence_kind == "plddt" and columns["confidence"].max() <= 1:
+        columns["confidence"] = columns["confidence"] * 100
+    return Structure(
+        name=name,
+        **columns,
+        confidence_kind=confidence_kind,
+        resolution=entry.resolution if entry.resolution > 0 else None,
+        method=method,
+        source=os.fspath(path),
+        dropped=dict(_total(dropped)),
+        dropped_by_chain=dropped,
+    )
 
 
 def _parse_mmcif(data: bytes) -> tuple[gemmi.Structure, gemmi.cif.Block]:
     """The structure of the first data block that has atoms, and the block."""
-    document = gemmi.cif.read_string(data.decode("ascii"))
+    document = gemmi.cif.read_string(data)
     block = next((block for block in document if block.find_values("_atom_site.Cartn_x")), None)
     if block is None:
         raise ValueError("no data block with _atom_site coordinates")
@@ -99,42 +113,58 @@ def _parse_mmcif(data: bytes) -> tuple[gemmi.Structure, gemmi.cif.Block]:
 def _parse_pdb(data: bytes) -> gemmi.Structure:
     """The structure of a PDB text, cut after the first model: an NMR entry has twenty."""
     # Looking for MODEL in the header first saves a search through all atoms of an entry without models.
-    if b"MODEL " in data[: data.find(b"\nATOM") + 1]:
+    if data.startswith(b"MODEL") or data.find(b"\nMODEL", 0, data.find(b"\nATOM") + 1) >= 0:
         end = data.find(b"\nENDMDL")
         data = data[:end] + b"\nENDMDL\n" if end >= 0 else data
-    text = data.decode("ascii")
     try:
-        return gemmi.read_pdb_string(text)
+        return gemmi.read_pdb_string(data)
     except RuntimeError as error:
         if "charge" not in str(error):
             raise
         # Before 1996 columns 73 to 80 held entry id and line number, where element and charge are now.
-        return gemmi.read_pdb_string(text, max_line_length=72)
+        return gemmi.read_pdb_string(data, max_line_length=72)
 
 
-# === rows: one per residue ===
-# (type, name, number, insertion code, position, B-factor, rank among variants, label chain, chain)
+# === residue by residue ===
 
 
-def _read_rows(entry: gemmi.Structure, from_mmcif: bool) -> tuple[list[tuple], dict[str, dict[str, int]]]:
-    """Rows of all chains of the first model, and what each chain dropped."""
-    rows, dropped = [], {}
-    if len(entry) == 0:
-        return rows, dropped
-    entry.merge_chain_parts()
-    parents = {mod.res_id.name: mod.parent_comp_id for mod in entry.mod_residues}
-    for chain in entry[0]:
-        chain_rows, chain_dropped = _chain_rows(chain.name, chain_residues(chain, parents, from_mmcif))
-        rows += chain_rows
-        if chain_dropped:
-            dropped[chain.name] = dict(chain_dropped)
-    return rows, dropped
+def _read_columns(entry: gemmi.Structure, from_mmcif: bool) -> tuple[dict[str, np.ndarray], dict]:
+    """The array fields of a Structure, empty without a residue, and what each chain dropped."""
+    rows, chains, dropped = [], [], {}
+    if len(entry) > 0:
+        entry.merge_chain_parts()
+        parents = {mod.res_id.name: mod.parent_comp_id for mod in entry.mod_residues}
+        for chain in entry[0]:
+            chain_rows, chain_dropped = _chain_rows(chain_residues(chain, parents, from_mmcif))
+            rows += chain_rows
+            chains.append((chain.name, len(chain_rows)))
+            if chain_dropped:
+                dropped[chain.name] = dict(chain_dropped)
+    if not rows:
+        return {}, dropped
+    types, names, numbers, insertions, positions, confidence, _, labels = zip(*rows, strict=True)
+    chain_ids = np.repeat(*zip(*chains, strict=True))
+    return {
+        "positions": np.array(positions, dtype=np.float32),
+        "residue_types": np.array(types, dtype=np.uint8),
+        "chain_ids": chain_ids,
+        "label_chain_ids": np.array(labels) if from_mmcif and all(labels) else chain_ids,
+        "residue_numbers": np.array(numbers, dtype=np.int32),
+        "insertion_codes": np.array(insertions),
+        "residue_names": np.array(names),
+        "confidence": np.array(confidence, dtype=np.float32),
+    }, dropped
 
 
-def _chain_rows(chain: str, residues: list[tuple[gemmi.Residue, int]]) -> tuple[list[tuple], Counter]:
-    """Rows of one chain, and what was dropped by reason."""
+def _chain_rows(residues: list[tuple[gemmi.Residue, int]]) -> tuple[list[tuple], Counter]:
+    """
+    Rows of one chain, and what was dropped by reason.
+
+    A row is (type, name, number, insertion code, position, B-factor, rank among variants, label chain).
+    """
     rows, without_ca = [], []
     dropped = Counter()
+    last = None
     for residue, type in residues:
         atom = residue.get_ca()
         seqid = residue.seqid
@@ -154,13 +184,13 @@ def _chain_rows(chain: str, residues: list[tuple[gemmi.Residue, int]]) -> tuple[
             dropped["no residue number"] += 1
             continue
         rank = (-atom.occ, atom.altloc)
-        row = (type, residue.name, number, insertion, position, atom.b_iso, rank, residue.subchain, chain)
-        last = rows[-1] if rows else None
+        row = (type, residue.name, number, insertion, position, atom.b_iso, rank, residue.subchain)
         if last and last[2] == number and last[3] == insertion and last[6][1] != rank[1]:
             # Another residue at the same position, under another alternate location.
-            rows[-1] = min(last, row, key=lambda row: row[6])
+            rows[-1] = last = min(last, row, key=lambda row: row[6])
         else:
             rows.append(row)
+            last = row
     if without_ca:
         # A residue whose variant at the same position has a CA is not missing.
         present = {(row[2], row[3]) for row in rows}
@@ -177,34 +207,6 @@ def _best_atom(atoms: gemmi.AtomGroup) -> tuple[gemmi.Atom, dict[str, int]]:
 
 def _total(dropped: dict[str, dict[str, int]]) -> Counter:
     return sum(map(Counter, dropped.values()), Counter())
-
-
-def _to_structure(
-    path, entry: gemmi.Structure, block: gemmi.cif.Block | None, rows: list, dropped: dict
-) -> Structure:
-    types, names, numbers, insertions, positions, confidence, _, labels, chains = zip(*rows, strict=True)
-    name = split_ending(path)[0]
-    method, confidence_kind = _origin(entry, block, name)
-    confidence = np.array(confidence, dtype=np.float32)
-    if confidence_kind == "plddt" and confidence.max() <= 1:
-        confidence = confidence * 100
-    return Structure(
-        name=name,
-        positions=np.array(positions, dtype=np.float32),
-        residue_types=np.array(types, dtype=np.uint8),
-        chain_ids=np.array(chains),
-        label_chain_ids=np.array(labels if block is not None and all(labels) else chains),
-        residue_numbers=np.array(numbers, dtype=np.int32),
-        insertion_codes=np.array(insertions),
-        residue_names=np.array(names),
-        confidence=confidence,
-        confidence_kind=confidence_kind,
-        resolution=entry.resolution if entry.resolution > 0 else None,
-        method=method,
-        source=os.fspath(path),
-        dropped=dict(_total(dropped)),
-        dropped_by_chain=dropped,
-    )
 
 
 # === where the file comes from ===

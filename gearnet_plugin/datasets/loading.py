@@ -1,0 +1,72 @@
+"""The structures that rows of a table name, and account of what had to be left out."""
+from __future__ import annotations
+
+from gearnet_plugin.structures import Structure
+
+from .files import read_structures, unique_names
+from .table import Row
+
+
+class StructuresDropped(ValueError):
+    """Some structures cannot be used, and none may be left out. ``drops`` holds (file, reason) of each."""
+
+    def __init__(self, drops):
+        lines = "".join(f"\n  {file}: {reason}" for file, reason in drops)
+        super().__init__(f"{len(drops)} structures cannot be used, but strict leaves none out:{lines}")
+        self.drops = drops
+
+    def __reduce__(self):
+        return type(self), (self.drops,)
+
+
+def load_structures(rows: list[Row], per: str = "chain", num_worker: int | None = 0,
+                    verbose: int = 1) -> tuple[list[list[Structure]], list[tuple[str, str]]]:
+    """
+    Read the structures that rows name, each file once.
+
+    Parameters:
+        rows (list of Row): files and chains
+        per (str, optional): ``chain`` or ``entry``: whether chains of a file stand alone
+        num_worker (int, optional): number of processes
+        verbose (int, optional): 0 for no progress bar
+
+    Returns:
+        the structures of each row, with unique names, and what was left out: (file, reason)
+
+    Raises:
+        ValueError: no structure can be used
+    """
+    places = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row.file, []).append(place)
+    found, names, drops = [[] for _ in rows], {}, []
+    for file, (structure, reason) in zip(places, read_structures(places, num_worker, verbose), strict=True):
+        if structure is None:
+            drops.append(_drop(rows[places[file][0]], reason))
+            continue
+        names[file] = structure.name
+        chains = {str(chain.chain_ids[0]): chain for chain in structure.chains()} if per == "chain" else {}
+        for place in places[file]:
+            chain = rows[place].chain
+            if per != "chain":
+                found[place] = [structure]
+            elif not chain:
+                found[place] = list(chains.values())
+            elif chain in chains:
+                found[place] = [chains[chain]]
+            else:
+                held = ", ".join(f"`{name}`" for name in chains)
+                drops.append(_drop(rows[place], f"no protein chain `{chain}`; there are {held}"))
+    if not any(found):
+        reasons = "".join(f"\n  {file}: {reason}" for file, reason in drops[:5])
+        raise ValueError(f"none of {len(places)} structures can be used, the first:{reasons}")
+
+    for file, name in unique_names(names).items():
+        for place in places[file]:
+            for structure in found[place]:
+                structure.name = name + structure.name[len(names[file]):]
+    return found, drops
+
+
+def _drop(row: Row, reason: str) -> tuple[str, str]:
+    return row.file, f"row {row.number}: {reason}" if row.number else reason
