@@ -1,0 +1,13 @@
+"""
+From a YAML file to a finished run.
+
+- :mod:`.config` renders and reads the file, :mod:`.schema` checks its sections, :mod:`.build` its classes;
+- :mod:`.command` is the command line, :mod:`.launch` starts several processes, :mod:`.world` joins them;
+- :mod:`.runner` is one run on the objects that :mod:`.assemble` makes; :mod:`.evaluation` compares epochs;
+- :mod:`.recorder` and :mod:`.logs` tell how it goes; :mod:`.outputs` and :mod:`.checkpoint` write the files;
+- :mod:`.dryrun`, :mod:`.smoke` and :mod:`.stock` are the options of these names.
+"""
+from gearnet_plugin.engine.errors import ConfigError, TrainingStopped
+from gearnet_plugin.engine.runner import RunOptions, RunResult, run
+
+__all__ = ["ConfigError", "TrainingStopped", "RunOptions", "RunResult", "run"]

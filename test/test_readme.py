@@ -1,0 +1,103 @@
+"""The README says what is there: files, names, options and commands."""
+import os
+import re
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+from torchdrug.core import Registry
+
+with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as stream:
+    README = stream.read()
+
+
+def listed():
+    """Paths in the table of files."""
+    table = README.split("## Files")[1].split("\n## ")[0]
+    return re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+
+
+def sources():
+    """What the table of files should hold: modules, scripts and configurations; tests and data by folder."""
+    found = set()
+    for top in ("gearnet_plugin", "script", "config"):
+        for folder, _, names in os.walk(os.path.join(ROOT, top)):
+            if "__pycache__" in folder or folder.endswith("data"):
+                continue
+            found |= {os.path.relpath(os.path.join(folder, name), ROOT) for name in names
+                      if name.endswith((".py", ".sh", ".yaml")) and name != "__init__.py"}
+    return found
+
+
+def test_file_list_is_complete():
+    """Every module, script and configuration is listed, and everything listed exists."""
+    missing = sources() - set(listed())
+    assert not missing, "not in the README: %s" % sorted(missing)
+    gone = [path for path in listed() if not os.path.exists(os.path.join(ROOT, path))]
+    assert not gone, "in the README but not in the tree: %s" % gone
+
+
+def test_registered_names():
+    """The names in the table of classes are registered, and none of ours is left out."""
+    names = set(re.findall(r"^\| `((?:models|layers|tasks|datasets|transforms)\.\w+)` \|", README, re.MULTILINE))
+    ours = {key for key, value in Registry.table.flatten().items() if value.__module__.startswith("gearnet_plugin")}
+    assert names == ours
+
+
+def test_options(python):
+    """Every option of run.py is in the README, and every option in the README exists."""
+    text = python(os.path.join(ROOT, "script", "run.py"), "--help").stdout
+    offered = set(re.findall(r"(?<![\w-])--[a-z-]+", text)) - {"--help", "--config"}
+    table = README.split("| option |")[1].split("\n\n")[0]
+    described = set(re.findall(r"--[a-z-]+", table)) - {"--ckpt"}
+    assert described == offered
+
+
+def test_paths_in_commands_exist():
+    """Scripts and configurations in the commands exist."""
+    for path in re.findall(r"(?:script|config)/[\w/.]+\.(?:py|sh|yaml)", README):
+        assert os.path.exists(os.path.join(ROOT, path)), path
+
+
+@pytest.mark.parametrize("command", [c for c in re.findall(r"^python script/run\.py .*$", README, re.MULTILINE)])
+def test_run_commands(command, python, tmp_path):
+    """The run.py commands of the README pass a dry run."""
+    words = command.split()[2:]
+    words = [w for w in words if not w.startswith("[") and w != "--gpus"]
+    if "--ckpt" in words:
+        words[words.index("--ckpt") + 1] = "null"
+    done = python(os.path.join(ROOT, "script", "run.py"), *words, "--dry-run", cwd=ROOT)
+    assert "dry run" in done.stdout
+
+
+def test_own_structures(tmp_path, python):
+    """The three lines for one's own structures run as they stand, on a run folder and a folder of structures."""
+    import torch
+    import yaml
+    from proteins import construction
+
+    from gearnet_plugin.models import GearNetEncoder
+    from gearnet_plugin.structures import bundled
+
+    run = tmp_path / "runs" / "quickstart" / "pretrain"
+    os.makedirs(run)
+    encoder = GearNetEncoder(21, [16], 7, edge_input_dim=59, num_angle_bin=8)
+    torch.save(encoder.state_dict(), run / "encoder.pth")
+    with open(run / "encoder.yaml", "w") as file:
+        yaml.safe_dump({"encoder": encoder.config_dict(), "gearnet_plugin": "0.1.0",
+                        "graph_construction_model": construction().config_dict()}, file)
+    os.makedirs(tmp_path / "my_structures")
+    for path in [p for p in bundled.bundled_structures() if str(p).endswith(".cif.gz")][:2]:
+        os.symlink(path, tmp_path / "my_structures" / os.path.basename(path))
+    code = re.search(r"```python\n(import gearnet_plugin\n.*?)```", README, re.DOTALL).group(1)
+    code += "\nassert embeddings.protein.shape == (2, 16) and len(embeddings.names) == len(embeddings.residue) == 2\n"
+    code += "assert embeddings.drops == []\n"
+    python("-c", code, cwd=tmp_path)
+    assert (tmp_path / "embeddings.npz").stat().st_size > 0
+
+
+def test_no_unfinished_text():
+    """No placeholder is left."""
+    assert "{{QUICKSTART}}" not in README and "{{FILES}}" not in README
+    assert subprocess.run(["bash", "-n", os.path.join(ROOT, "script", "quickstart.sh")], check=False).returncode == 0
