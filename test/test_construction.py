@@ -3,12 +3,11 @@ import math
 
 import pytest
 import torch
-from laws import moved
-from proteins import (as_stock, awkward, chain, construction, edge_layers, far_apart, stable_argsort,
-                      stock_construction)
 
 from gearnet_plugin.graphs import ResidueProtein, crops, edges, topology
 from gearnet_plugin.layers import ResidueGraphConstruction
+from laws import moved
+from proteins import as_stock, awkward, chain, construction, edge_layers, far_apart, stable_argsort, stock_construction
 from torchdrug import core, layers
 from torchdrug.layers import geometry
 

@@ -3,11 +3,11 @@ import random
 
 import pytest
 import torch
-from proteins import as_stock, awkward, bundled, chain, construction, stable_argsort, stock_construction
 
 from gearnet_plugin.graphs import ResidueProtein
 from gearnet_plugin.models import GearNetEncoder
 from gearnet_plugin.tasks import MultiviewContrastive
+from proteins import as_stock, awkward, bundled, chain, construction, stable_argsort, stock_construction
 from torchdrug import core, data, models, tasks
 from torchdrug.layers import geometry
 
@@ -62,6 +62,15 @@ def test_same_draws_same_loss_and_gradients(seed):
             assert (a.grad - b.grad).abs().max() <= 2e-3 * b.grad.abs().max() + 1e-5, key
 
 
+def stock_view(stock, proteins, kinds):
+    """A view as TorchDrug's model draws it; notes which functions were drawn."""
+    graph = stock.graph_construction_model(proteins)
+    crop = random.sample(stock.model.crop_funcs, 1)[0]
+    noise = random.sample(stock.model.noise_funcs, 1)[0]
+    kinds.add((type(crop), type(noise)))
+    return noise(crop(graph))
+
+
 def test_same_graphs():
     """The views themselves, edges and features, are those of TorchDrug."""
     packed = ResidueProtein.pack(awkward() + [chain(150, seed=8)])
@@ -70,15 +79,7 @@ def test_same_graphs():
     for seed in range(12):
         view = seeded(seed, lambda: ours.draw_view(packed))
         with stable_argsort():
-            graph = stock.graph_construction_model(as_stock(packed))
-
-            def stock_view():
-                crop = random.sample(stock.model.crop_funcs, 1)[0]
-                noise = random.sample(stock.model.noise_funcs, 1)[0]
-                kinds.add((type(crop), type(noise)))
-                return noise(crop(graph))
-
-            expected = seeded(seed, stock_view)
+            expected = seeded(seed, lambda: stock_view(stock, as_stock(packed), kinds))
         assert torch.equal(view.edge_list, expected.edge_list)
         assert torch.equal(view.edge_feature, expected.edge_feature)
         assert torch.equal(view.node_feature, expected.node_feature.float())

@@ -1,13 +1,22 @@
 """GearNetEncoder against TorchDrug's GearNet: outputs, gradients, statistics, state dicts; and its laws."""
-import laws
 import pytest
 import torch
-from proteins import as_stock, awkward, bundled, chain, construction, double_precision, far_apart, stable_argsort
-from proteins import stock_construction
 
+import laws
 from gearnet_plugin.graphs import ResidueProtein
 from gearnet_plugin.layers import RelationalGeometricConv
 from gearnet_plugin.models import GearNetEncoder
+from proteins import (
+    as_stock,
+    awkward,
+    bundled,
+    chain,
+    construction,
+    double_precision,
+    far_apart,
+    stable_argsort,
+    stock_construction,
+)
 from torchdrug import core, layers, models
 
 FULL = dict(input_dim=21, hidden_dims=[24, 24, 16], num_relation=7, edge_input_dim=59, num_angle_bin=8, short_cut=True,
@@ -112,8 +121,8 @@ def real(training, dtype):
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_parity_on_real_structures(training):
     """
-    On real structures: 1e-10 in float64; in float32 1e-5, or as near to the float64 result as TorchDrug is. A bias before
-    BatchNorm has gradient zero but for rounding, in either.
+    On real structures: 1e-10 in float64; in float32 1e-5, or as near to the float64 result as TorchDrug is. A bias
+    before BatchNorm has gradient zero but for rounding, in either.
     """
     with double_precision():
         exact, stock = real(training, torch.double)
@@ -182,7 +191,7 @@ def encoder_for(gaps):
     """An encode function over a random encoder with random statistics in eval mode."""
     torch.manual_seed(0)
     encoder = GearNetEncoder(**FULL).double().eval()
-    for name, buffer in encoder.named_buffers():
+    for buffer in encoder.buffers():
         if buffer.is_floating_point():
             buffer.copy_(torch.rand_like(buffer) + 0.5)
     construct = construction(gaps=gaps)
@@ -269,12 +278,11 @@ def test_wrong_input():
         encoder(packed, packed.node_feature)
     with pytest.raises(ValueError, match=r"input should have shape \(14, 21\).*found \(14, 20\)"):
         encoder(graph, graph.node_feature[:, :20])
+    narrow, bare = construction("residue_type")(packed), construction(None)(packed)
     with pytest.raises(ValueError, match=r"edge_input_dim=59, but the graph has features of shape \(40,\)"):
-        other = construction("residue_type")(packed)
-        encoder(other, other.node_feature)
+        encoder(narrow, narrow.node_feature)
     with pytest.raises(ValueError, match="edge_input_dim=59, but the graph has none"):
-        other = construction(None)(packed)
-        encoder(other, other.node_feature)
+        encoder(bare, bare.node_feature)
     with pytest.raises(ValueError, match="num_relation=5, but the graph has 7 relations"):
         GearNetEncoder(21, [8], 5)(graph, graph.node_feature)
     with pytest.raises(ValueError, match="edge_input_dim is needed when num_angle_bin=8"):

@@ -4,9 +4,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from proteins import as_stock, awkward, chain, construction, stable_argsort, stock_construction
 
 from gearnet_plugin.graphs import PackedResidueProtein, ResidueProtein
+from proteins import as_stock, awkward, chain, construction, stable_argsort, stock_construction
 from torchdrug import data, transforms
 from torchdrug.layers import geometry
 
@@ -54,8 +54,9 @@ def test_changes_in_place_survive_copies():
     protein = chain(10)
     protein.residue_feature[4] = 7
     packed = ResidueProtein.pack([chain(5), protein])
-    for copy in [packed, packed.clone(), packed.subresidue(torch.arange(1, 15)), pickle.loads(pickle.dumps(packed)),
-                 packed.cpu(), packed.subbatch([0, 1])]:
+    pickled = pickle.loads(pickle.dumps(packed))  # noqa: S301  our own
+    for copy in [packed, packed.clone(), packed.subresidue(torch.arange(1, 15)), pickled, packed.cpu(),
+                 packed.subbatch([0, 1])]:
         assert (copy.residue_feature[-6] == 7).all()
     assert (ResidueProtein.pack([chain(5), chain(10)]).residue_feature[9] != 7).any()
 
@@ -113,4 +114,4 @@ def test_wrong_arrays():
     with pytest.raises(ValueError, match="at least one residue"):
         ResidueProtein.from_arrays(np.zeros((0, 3)), [])
     with pytest.raises(AttributeError, match="no attribute `colour`"):
-        chain(3).colour
+        _ = chain(3).colour

@@ -17,7 +17,6 @@ from torchdrug import core, data
 from torchdrug.core import Registry as R
 
 from .files import find_structures
-from .files import unique_names as _unique_names  # noqa: F401  the name under which embedding imports it
 from .loading import StructuresDropped, load_structures
 from .table import SPLITS, Row, Table, is_table, read_table
 

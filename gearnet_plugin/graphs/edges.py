@@ -67,7 +67,8 @@ def sequential_edges(graph, max_distance=2, positions=None, keep=None):
     return torch.cat(edges), torch.cat(relations)
 
 
-def radius_edges(graph, radius=10.0, min_distance=5, max_distance=None, max_num_neighbors=32, positions=None, keep=None):
+def radius_edges(graph, radius=10.0, min_distance=5, max_distance=None, max_num_neighbors=32, positions=None,
+                 keep=None):
     """
     Edges from every residue nearer than ``radius`` Å.
 

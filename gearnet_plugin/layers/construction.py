@@ -2,11 +2,10 @@
 import torch
 from torch.nn import functional as F
 
+from gearnet_plugin.graphs import PackedResidueProtein, edges
 from torchdrug import core, data, layers
 from torchdrug.core import Registry as R
 from torchdrug.layers import geometry as host
-
-from gearnet_plugin.graphs import PackedResidueProtein, edges
 
 NUM_RESIDUE_TYPE = len(data.Protein.residue2id)
 
@@ -26,8 +25,9 @@ class ResidueGraphConstruction(layers.GraphConstruction, core.Configurable):
         node_layers (list of nn.Module, optional): modules to construct nodes of the new graph
         edge_layers (list of nn.Module, optional): modules to construct edges of the new graph
         edge_feature (str, optional): edge features. ``residue_type``: one-hot types of the two residues (40).
-            ``gearnet``: those, one-hot relation, one-hot sequence distance up to 10 (11) and distance in Å (1): 59 with
-            7 relations. ``None``: none. A subclass may define its own as ``edge_<name>(graph, edge_list, num_relation)``.
+            ``gearnet``: those, one-hot relation, one-hot sequence distance up to 10 (11) and distance in Å (1): 59
+            with 7 relations. ``None``: none. A subclass may define its own as
+            ``edge_<name>(graph, edge_list, num_relation)``.
         gaps (str, optional): how sequence distance is measured. ``index`` (TorchDrug) counts residues in the file and
             so runs straight across chain breaks; ``number`` uses the author's numbering.
     """

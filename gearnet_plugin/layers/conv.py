@@ -1,9 +1,8 @@
 """The relational graph convolution of GearNet."""
-from torchdrug import core, layers
-from torchdrug.core import Registry as R
-
 from gearnet_plugin.graphs import topology
 from gearnet_plugin.ops import gather_sum
+from torchdrug import core, layers
+from torchdrug.core import Registry as R
 
 
 @R.register("layers.RelationalGeometricConv")

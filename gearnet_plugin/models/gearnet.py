@@ -4,12 +4,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from torchdrug import core, data, layers
-from torchdrug.core import Registry as R
-
 from gearnet_plugin.graphs import topology
 from gearnet_plugin.layers import RelationalGeometricConv
 from gearnet_plugin.ops import gather_sum
+from torchdrug import core, data, layers
+from torchdrug.core import Registry as R
 
 # N nodes, E edges, R relations, A angle bins, D width of a layer
 
@@ -42,8 +41,8 @@ class GearNetEncoder(nn.Module, core.Configurable):
         super().__init__()
         hidden_dims = list(hidden_dims) if isinstance(hidden_dims, Sequence) else [hidden_dims]
         if num_angle_bin and not edge_input_dim:
-            raise ValueError("edge_input_dim is needed when num_angle_bin=%d: the width of the graph's edge features, 59 "
-                             "for edge_feature `gearnet` with 7 relations" % num_angle_bin)
+            raise ValueError("edge_input_dim is needed when num_angle_bin=%d: the width of the graph's edge features, "
+                             "59 for edge_feature `gearnet` with 7 relations" % num_angle_bin)
         if readout not in ("sum", "mean"):
             raise ValueError("readout should be `sum` or `mean`, but found `%s`" % readout)
         self.input_dim = input_dim

@@ -4,12 +4,11 @@ import random
 import torch
 from torch.nn import functional as F
 
+from gearnet_plugin.graphs import PackedResidueProtein, crops
+from gearnet_plugin.layers import ResidueGraphConstruction
 from torchdrug import core, models, tasks
 from torchdrug.core import Registry as R
 from torchdrug.layers import geometry as host
-
-from gearnet_plugin.graphs import PackedResidueProtein, crops
-from gearnet_plugin.layers import ResidueGraphConstruction
 
 
 @R.register("tasks.MultiviewContrastive")
