@@ -4,8 +4,8 @@ import re
 import subprocess
 
 import pytest
-from conftest import ROOT
 
+from conftest import ROOT
 from torchdrug.core import Registry
 
 with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as stream:
@@ -60,7 +60,7 @@ def test_paths_in_commands_exist():
         assert os.path.exists(os.path.join(ROOT, path)), path
 
 
-@pytest.mark.parametrize("command", [c for c in re.findall(r"^python script/run\.py .*$", README, re.MULTILINE)])
+@pytest.mark.parametrize("command", re.findall(r"^python script/run\.py .*$", README, re.MULTILINE))
 def test_run_commands(command, python, tmp_path):
     """The run.py commands of the README pass a dry run."""
     words = command.split()[2:]
@@ -75,10 +75,10 @@ def test_own_structures(tmp_path, python):
     """The three lines for one's own structures run as they stand, on a run folder and a folder of structures."""
     import torch
     import yaml
-    from proteins import construction
 
     from gearnet_plugin.models import GearNetEncoder
     from gearnet_plugin.structures import bundled
+    from proteins import construction
 
     run = tmp_path / "runs" / "quickstart" / "pretrain"
     os.makedirs(run)
