@@ -9,6 +9,7 @@ compat.activate()
 
 # what follows imports TorchDrug
 from gearnet_plugin import datasets, layers, models, tasks  # noqa: E402
+from gearnet_plugin.embedding import LoadedEncoder, load_encoder  # noqa: E402
 from gearnet_plugin.graphs import ResidueProtein  # noqa: E402
 from gearnet_plugin.structures import Structure, read_structure  # noqa: E402
 
@@ -16,5 +17,5 @@ __version__ = "0.1.0"
 
 __all__ = [
     "datasets", "layers", "models", "tasks",
-    "ResidueProtein", "Structure", "read_structure",
+    "LoadedEncoder", "ResidueProtein", "Structure", "load_encoder", "read_structure",
 ]
