@@ -104,3 +104,15 @@ def double_precision():
             yield
         finally:
             torch.set_default_dtype(torch.float32)
+
+
+@contextlib.contextmanager
+def double_weights():
+    """TorchDrug turns edge weights into float32 whenever it makes a graph of a graph; under this context it does not."""
+    def weights(graph, edge_weight, edge_list):
+        if edge_weight is None:
+            return torch.ones(len(edge_list), dtype=torch.double, device=edge_list.device)
+        return edge_weight.double()
+
+    with mock.patch.object(data.Graph, "_standarize_edge_weight", weights):
+        yield

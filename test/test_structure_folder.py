@@ -223,6 +223,24 @@ def test_kind_and_values_follow_from_the_cells(tmp_path, cells, kind, values, cl
     assert [None if value != value else value for value in target.values] == values
 
 
+def test_one_word_among_measurements_is_an_error(tmp_path):
+    """It would turn a regression into a classification of strings; NA and the like are no words but missing values."""
+    cells = ["1.5", "2.5", "high", "3.5"]
+    path = write_table(tmp_path, "structure,y", *[f"{i}.pdb,{cell}" for i, cell in enumerate(cells)])
+    with pytest.raises(ValueError, match="row 4, column `y`: `high` stands among numbers such as `1.5`.*kind `class`"):
+        read_table(path, "y")
+    assert read_table(path, "y", kind="class").targets["y"].classes == ["1.5", "2.5", "3.5", "high"]
+    path = write_table(tmp_path, "structure,y", "0.pdb,1.5", "1.pdb,NA", "2.pdb,n/a", "3.pdb,null")
+    assert [v if v == v else None for v in read_table(path, "y").targets["y"].values] == [1.5, None, None, None]
+
+
+def test_every_row_of_an_unreadable_file_is_accounted_for(tmp_path, folder):
+    """A file that cannot be read is listed once for each row that names it."""
+    path = write_table(tmp_path, "structure,chain", "gone.pdb,A", "gone.pdb,B", "gone.pdb,C", f"{folder}/one.ent,")
+    dataset = StructureFolder(path, verbose=0)
+    assert [reason.split(":")[0] for _, reason in dataset.drops] == ["row 2", "row 3", "row 4"]
+
+
 @pytest.mark.parametrize("cells, kind, values", [
     (["1", "0"], "number", [1.0, 0.0]),
     (["1.0", "0.0"], "class", [1, 0]),

@@ -10,8 +10,13 @@ SEPARATOR = ";"
 # Whole numbers up to here are classes; a larger one is more likely a measurement or an identifier.
 MAX_CLASS = 100_000
 
+# how spreadsheets and data frames write a cell without a value
+MISSING = ("nan", "na", "n/a", "null", "none", "#n/a")
+
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 INTEGER = re.compile(r"[-+]?\d+", re.ASCII)
+# EC numbers and the like: 1.2 is a name then
+HIERARCHY = re.compile(r"\d+(\.(\d+|-)){2,}", re.ASCII)
 # pandas writes a column of whole numbers with gaps as 1.0, 2.0
 WHOLE = re.compile(r"[-+]?\d+(\.0*)?", re.ASCII)
 
@@ -25,7 +30,7 @@ class Target:
         name (str): name of the column
         kind (str): ``class``, ``multilabel`` or ``number``
         values (list): one a row. ``class``: number of the class; ``number``: float; both NaN where the cell
-            is empty or ``nan``. ``multilabel``: tuple of the numbers of its labels; an empty cell has none
+            is empty or ``nan``, ``NA`` and the like. ``multilabel``: tuple of the numbers of its labels; an empty cell has none
         classes (list of str, optional): names of the classes or labels by number; ``None`` for numbers
     """
 
@@ -54,10 +59,10 @@ def parse_target(column, cells, kind=None, classes=None) -> Target:
     Raises:
         ValueError: says which row and column is wrong, what is allowed and what to do
     """
-    cells = ["" if cell.lower() == "nan" else cell for cell in cells]
+    cells = ["" if cell.lower() in MISSING else cell for cell in cells]
     if not any(cells):
         raise column.error("no row has a label")
-    kind = kind or _infer([cell for cell in cells if cell])
+    kind = kind or _infer(column, cells)
     if kind not in KINDS:
         raise column.error(f"unknown kind `{kind}`; allowed are {quoted(KINDS)}")
     if kind == "number":
@@ -86,11 +91,18 @@ def quoted(names, limit=20) -> str:
     return text + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
-def _infer(cells) -> str:
-    if any(SEPARATOR in cell for cell in cells):
+def _infer(column, cells) -> str:
+    filled = [cell for cell in cells if cell]
+    if any(SEPARATOR in cell for cell in filled):
         return "multilabel"
-    integers = all(INTEGER.fullmatch(cell) for cell in cells)
-    return "number" if not integers and all(NUMBER.fullmatch(cell) for cell in cells) else "class"
+    decimals = [cell for cell in filled if NUMBER.fullmatch(cell) and not INTEGER.fullmatch(cell)]
+    others = [row for row, cell in enumerate(cells) if cell and not NUMBER.fullmatch(cell)]
+    hierarchical = any(HIERARCHY.fullmatch(cells[row]) for row in others)
+    if decimals and others and not hierarchical and len(others) < len(filled) / 2:
+        # one word among measurements would turn them all into names of classes
+        raise column.error(f"`{cells[others[0]]}` stands among numbers such as `{decimals[0]}`. Leave the cell empty "
+                           f"if there is no label; if these are names, give kind `class`", others[0])
+    return "number" if decimals and not others else "class"
 
 
 def _number(column, row, cell) -> float:

@@ -42,7 +42,7 @@ def load_structures(rows: list[Row], per: str = "chain", num_worker: int | None 
     found, names, drops = [[] for _ in rows], {}, []
     for file, (structure, reason) in zip(places, read_structures(places, num_worker, verbose), strict=True):
         if structure is None:
-            drops.append(_drop(rows[places[file][0]], reason))
+            drops += [_drop(rows[place], reason) for place in places[file]]
             continue
         names[file] = structure.name
         chains = {str(chain.chain_ids[0]): chain for chain in structure.chains()} if per == "chain" else {}

@@ -107,7 +107,10 @@ class MultiviewContrastive(tasks.Task, core.Configurable):
         return pred, torch.zeros(len(pred), device=pred.device)
 
     def evaluate(self, pred, target):
-        """Averages over all proteins; they depend on the batch size, since negatives come from the batch."""
+        """
+        Averages over all proteins. They depend on the batch size and on the number of processes, since the proteins to
+        tell from come from the batch of one process; ``chance accuracy`` says what that makes of guessing.
+        """
         information, accuracy, chance = pred.mean(dim=0)
         return _metric(information, accuracy, chance, information)
 
