@@ -36,8 +36,8 @@ EMBEDDING = (
 )
 OWN = (
     "From the root of the repository, with PDB or mmCIF files (plain or .gz) in my_structures/, and for fine-tuning a "
-    "table my_table.tsv with the columns structure, split and class (three classes; for another number add "
-    "--set task.num_class=N):"
+    "table my_table.tsv with the columns structure, split and class (a class in another column: --set "
+    "dataset.target=COLUMN):"
 )
 LABELS = {"pretrained": "pretrained encoder", "scratch": "from scratch"}
 # the parts of versions.json that the page shows
