@@ -21,4 +21,6 @@ def _rank(rank, function, number, folder, arguments):
     torch.set_num_threads(1)
     comm.init_process_group("gloo", "file://%s/store" % folder, rank=rank, world_size=number)
     torch.save(function(rank, *arguments), os.path.join(folder, "%d.pt" % rank))
+    # nobody leaves while another still talks
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()

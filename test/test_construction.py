@@ -164,13 +164,20 @@ def test_gaps_reach_the_features():
         assert apart.min() >= (5 if gaps == "index" else expected)
 
 
+def two_numberings():
+    """A protein whose author's numbering has a gap."""
+    return numbered(list(range(1, 26)) + list(range(40, 65)))
+
+
 def test_configuration_round_trip():
     """Config to object to config is the identity, and the copy builds the same graph."""
     model = construction(gaps="number")
     copy = core.Configurable.load_config_dict(model.config_dict())
     assert isinstance(copy, ResidueGraphConstruction) and copy.config_dict() == model.config_dict()
-    packed = ResidueProtein.pack([chain(50)])
+    assert copy.gaps == "number" and model.config_dict()["gaps"] == "number"
+    packed = ResidueProtein.pack([two_numberings()])
     assert torch.equal(copy(packed).edge_list, model(packed).edge_list)
+    assert not torch.equal(copy(packed).edge_list, construction()(packed).edge_list)
 
 
 def test_own_edge_feature_and_foreign_edge_layer():

@@ -33,7 +33,11 @@ class ResidueGraphConstruction(layers.GraphConstruction, core.Configurable):
     """
 
     def __init__(self, node_layers=None, edge_layers=None, edge_feature="residue_type", gaps="index"):
-        super().__init__(node_layers, edge_layers, edge_feature)
+        # not the host's constructor: it would record its own arguments in place of ours
+        torch.nn.Module.__init__(self)
+        self.node_layers = torch.nn.ModuleList(node_layers or ())
+        self.edge_layers = torch.nn.ModuleList(edge_layers or ())
+        self.edge_feature = edge_feature
         if gaps not in ("index", "number"):
             raise ValueError("gaps should be `index` or `number`, but found `%s`" % gaps)
         if edge_feature is not None and not hasattr(self, "edge_%s" % edge_feature):
