@@ -2,10 +2,10 @@
 import inspect
 
 import pytest
-from proteins import construction
 
 import gearnet_plugin  # noqa: F401
 from gearnet_plugin.structures import bundled
+from proteins import construction
 from torchdrug import core
 from torchdrug.layers import geometry
 
