@@ -108,7 +108,7 @@ def double_precision():
 
 @contextlib.contextmanager
 def double_weights():
-    """TorchDrug turns edge weights into float32 whenever it makes a graph of a graph; under this context it does not."""
+    """TorchDrug turns edge weights into float32 whenever it makes a graph of a graph; here it does not."""
     def weights(graph, edge_weight, edge_list):
         if edge_weight is None:
             return torch.ones(len(edge_list), dtype=torch.double, device=edge_list.device)

@@ -7,8 +7,17 @@ import torch
 from gearnet_plugin.graphs import ResidueProtein
 from gearnet_plugin.models import GearNetEncoder
 from gearnet_plugin.tasks import MultiviewContrastive
-from proteins import (as_stock, awkward, bundled, chain, construction, double_precision, double_weights,
-                      stable_argsort, stock_construction)
+from proteins import (
+    as_stock,
+    awkward,
+    bundled,
+    chain,
+    construction,
+    double_precision,
+    double_weights,
+    stable_argsort,
+    stock_construction,
+)
 from torchdrug import core, data, models, tasks
 from torchdrug.layers import geometry
 

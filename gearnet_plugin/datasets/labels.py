@@ -30,7 +30,8 @@ class Target:
         name (str): name of the column
         kind (str): ``class``, ``multilabel`` or ``number``
         values (list): one a row. ``class``: number of the class; ``number``: float; both NaN where the cell
-            is empty or ``nan``, ``NA`` and the like. ``multilabel``: tuple of the numbers of its labels; an empty cell has none
+            is empty or ``nan``, ``NA`` and the like. ``multilabel``: tuple of the numbers of its labels; an
+            empty cell has none
         classes (list of str, optional): names of the classes or labels by number; ``None`` for numbers
     """
 

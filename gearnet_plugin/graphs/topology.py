@@ -1,7 +1,7 @@
 """
 What message passing needs to know of a graph: made once a batch, shared by all layers and by backward.
 
-N nodes, E edges, R relations, A angle bins.
+N nodes, E edges, P unique (source, target) pairs of edges, R relations, A angle bins.
 """
 import math
 
@@ -64,3 +64,35 @@ def angle_segments(edge_list, position, num_angle_bin):
     angle = geometry.angle(position[target[edge]] - node_j, position[source[heard]] - node_j)
     angle_bin = (angle / math.pi * num_angle_bin).long().clamp(max=num_angle_bin - 1)
     return Segments(edge * num_angle_bin + angle_bin, heard, num_edge * num_angle_bin, num_edge)
+
+
+class PairTopology:
+    """
+    Which edge hears which, on unique (source, target) pairs: parallel edges of other relations say and hear the same,
+    and every fifth edge is parallel to another (a kNN edge is nearly always a radius edge too).
+
+    Parameters:
+        edge_list (LongTensor): source, target, ... of shape :math:`(E, 2+)`
+        position (Tensor): node positions in Å of shape :math:`(N, 3)`
+        num_angle_bin (int): A
+
+    Attributes:
+        merge (Segments): E rows -> P rows, the sum of parallel edges
+        spread (Segments): P rows -> E rows, every edge that of its pair
+        hears (Segments): P rows -> P·A rows, see :func:`angle_segments`
+        heard_by (Segments): the transpose, P rows -> P·A rows
+    """
+
+    def __init__(self, edge_list, position, num_angle_bin):
+        num_edge, num_node = len(edge_list), len(position)
+        key, pair = (edge_list[:, 0] * num_node + edge_list[:, 1]).unique(return_inverse=True)
+        pairs = torch.stack([key.div(num_node, rounding_mode="floor"), key % num_node], dim=-1)
+        edge = torch.arange(num_edge, device=edge_list.device)
+        self.num_pair, self.num_bin = len(key), num_angle_bin
+        self.merge = Segments(pair, edge, self.num_pair, num_edge)
+        self.spread = Segments(edge, pair, num_edge, self.num_pair)
+        self.hears = angle_segments(pairs, position, num_angle_bin)
+        hearing = self.hears.row.div(num_angle_bin, rounding_mode="floor")
+        angle_bin = self.hears.row % num_angle_bin
+        self.heard_by = Segments(self.hears.index * num_angle_bin + angle_bin, hearing,
+                                 self.num_pair * num_angle_bin, self.num_pair)

@@ -1,6 +1,6 @@
 """The relational graph convolution of GearNet."""
 from gearnet_plugin.graphs import topology
-from gearnet_plugin.ops import gather_sum
+from gearnet_plugin.ops import angular_linear, gather_sum
 from torchdrug import core, layers
 from torchdrug.core import Registry as R
 
@@ -29,6 +29,25 @@ class RelationalGeometricConv(layers.GeometricRelationalGraphConv, core.Configur
     def aggregate_segments(self, input, segments):
         """Sum messages [S, input_dim] over (row, relation): [rows, num_relation * input_dim]."""
         return gather_sum(input, segments).view(-1, self.num_relation * self.input_dim)
+
+    def between_edges(self, input, topology):
+        """
+        Convolve over the edges that each edge hears, the relation being the bin of the angle between them.
+
+        Parameters:
+            input (Tensor): edges of shape :math:`(E, input\\_dim)`
+            topology (PairTopology): which edge hears which
+
+        Returns:
+            Tensor: edges of shape :math:`(E, output\\_dim)`
+        """
+        heard = angular_linear(gather_sum(input, topology.merge), self.linear.weight, topology)  # [P, D]
+        output = gather_sum(heard, topology.spread) + self.self_loop(input) + self.linear.bias
+        if self.batch_norm:
+            output = self.batch_norm(output)
+        if self.activation:
+            output = self.activation(output)
+        return output
 
     def message_and_aggregate(self, graph, input):
         if not getattr(graph, "has_unit_weights", False):

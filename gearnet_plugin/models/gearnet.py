@@ -86,7 +86,7 @@ class GearNetEncoder(nn.Module, core.Configurable):
         num_node = int(graph.num_node)
         relations = topology.RelationTopology(graph.edge_list, num_node, self.num_relation)
         if self.num_angle_bin:
-            angles = topology.angle_segments(graph.edge_list, graph.node_position, self.num_angle_bin)
+            angles = topology.PairTopology(graph.edge_list, graph.node_position, self.num_angle_bin)
         weight = None if getattr(graph, "has_unit_weights", False) else graph.edge_weight.unsqueeze(-1).to(input.dtype)
 
         hiddens = []
@@ -102,8 +102,7 @@ class GearNetEncoder(nn.Module, core.Configurable):
                 hidden = hidden + node_input
             if self.num_angle_bin:
                 edge_layer = self.edge_layers[i]
-                update = edge_layer.aggregate_segments(edge_hidden, angles)  # [E, A * D]
-                edge_hidden = edge_layer.combine(edge_hidden, update)
+                edge_hidden = edge_layer.between_edges(edge_hidden, angles)  # [E, D]
                 weighted = edge_hidden if weight is None else edge_hidden * weight
                 update = gather_sum(weighted, relations.edges).view(num_node, -1)  # [N, R * D]
                 hidden = hidden + layer.activation(layer.linear(update))

@@ -1,4 +1,5 @@
-"""Sums over segments: the one operation that every relational convolution is made of."""
+"""The sums that relational convolutions are made of: plain definitions in :mod:`.reference`, fast forms beside it."""
+from .angular import angular_linear
 from .segments import Segments, gather_sum
 
-__all__ = ["Segments", "gather_sum"]
+__all__ = ["Segments", "angular_linear", "gather_sum"]
