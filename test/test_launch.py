@@ -9,8 +9,10 @@ import sys
 import pytest
 import torch
 
-from gearnet_plugin.engine import ConfigError, launch, world
+import ranks
+from gearnet_plugin.engine import ConfigError, launch, sampling, world
 from tiny_run import CONFIG
+from torchdrug import core
 
 TEST = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(TEST)
@@ -46,8 +48,9 @@ def lines(folder):
 
 
 def test_two_workers_learn_what_one_process_learns(file, tmp_path):
-    # numbers of items that both divide, so that no sample is taken twice; BatchNorm counts the rows of both
-    common = ["-c", file, "--set", "dataset.num_train=16", "optimizer={class: SGD, lr: 0.01}"]
+    # a number of items that both divide, so that no sample is trained on twice; BatchNorm counts the rows of both
+    common = ["-c", file, "--set", "dataset.num_train=16", "dataset.num_valid=5", "seed=3",
+              "optimizer={class: SGD, lr: 0.01}"]
     two = start(TINY, *common, "--nproc", 2, "--out", tmp_path / "two")
     one = start(TINY, *common, "engine.batch_size=8", "--out", tmp_path / "one")
     for process in (two, one):
@@ -104,6 +107,33 @@ def test_the_script_smokes_in_another_folder(tmp_path):
         subprocess.run(["rm", "-r", folder], check=True)
 
 
+class Echo(torch.nn.Module):
+    """A task whose metrics say what it was given."""
+
+    def predict_and_target(self, batch):
+        return batch["value"], {"twice": batch["value"] * 2}
+
+    def evaluate(self, pred, target):
+        return {"%d" % i: value for i, value in enumerate(pred)} | {"sum": target["twice"].sum()}
+
+
+def evaluate(rank):
+    found = []
+    for size in (1, 3, 7):
+        items = [{"value": float(i)} for i in range(size)]
+        solver = core.Engine(Echo(), None, items, None, None, batch_size=2)
+        metric = sampling.evaluate(solver, "valid")
+        found.append({name: float(value) for name, value in metric.items()})
+    return found
+
+
+def test_two_ranks_evaluate_an_odd_set_like_one_process(tmp_path):
+    # of one item, a rank has none
+    expected = evaluate(0)
+    assert [found["sum"] for found in expected] == [0, 6, 42]
+    assert ranks.run(evaluate, 2, tmp_path) == [expected, expected]
+
+
 # === without starting anything ===
 
 
@@ -120,6 +150,26 @@ def test_one_worker_for_each_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ConfigError, match=r"PyTorch sees none on this machine. Use `--gpus null` for CPU"):
         launch.workers_wanted([0])
+
+
+def test_processes_are_counted_once(no_job):
+    no_job.setenv("RANK", "0")
+    no_job.setenv("WORLD_SIZE", "2")
+    assert launch.workers_wanted(None, 2) == 2 and launch.workers_wanted(None) == 1
+    with pytest.raises(ConfigError, match="--nproc 3 does not fit the 2 processes that torchrun or Slurm started"):
+        launch.workers_wanted(None, 3)
+
+
+def test_the_environment_is_given_back(monkeypatch):
+    from torch.distributed.launcher import api
+
+    seen = {}
+    monkeypatch.setattr(api, "elastic_launch", lambda config, entry: lambda *args: seen.update(os.environ))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    assert launch.start(2) == 0
+    assert seen[launch.WORKER] == "1" and "OMP_NUM_THREADS" in seen
+    assert dict(os.environ) == before
 
 
 @pytest.fixture

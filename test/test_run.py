@@ -16,9 +16,13 @@ from gearnet_plugin.engine import (
     TrainingStopped,
     checkpoint,
     evaluation,
+    labels,
     outputs,
     run,
+    runner,
+    sampling,
 )
+from gearnet_plugin.engine import assemble as assembly
 from gearnet_plugin.engine.assemble import split
 from gearnet_plugin.engine.build import build
 from gearnet_plugin.engine.command import main
@@ -126,6 +130,96 @@ def test_a_run_that_cannot_start_leaves_its_folder_free(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize("assignment, message", [
+    ("dataset.fault=split", "dataset: .*no structure of split `train` can be used; drops.tsv says why"),
+    ("dataset.fault=item", "task: .* cannot be prepared from the training set: ValueError: item . is faulty"),
+])
+def test_data_that_fail_leave_the_folder_free(tmp_path, assignment, message):
+    with pytest.raises(ConfigError, match=message):
+        go(tmp_path / "a", assignment)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_discarded_run_keeps_the_list_of_drops_until_the_next_try(tmp_path):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for name in ("config.yaml", "log.txt", "drops.tsv"):
+        (folder / name).write_text("")
+    outputs.discard(str(folder))
+    assert os.listdir(folder) == ["drops.tsv"]
+    go(folder, "train.num_epoch=0")
+    assert not (folder / "drops.tsv").exists()
+
+
+def test_items_of_the_validation_set_that_make_no_batch_are_told():
+    with pytest.raises(ConfigError, match="dataset: the first items of the validation set make no batch: KeyError"):
+        evaluation.preview(None, [{"a": 1}, {"b": 2}], torch.device("cpu"))
+
+
+def test_a_wrong_checkpoint_is_told_before_the_data_are_opened(trained, tmp_path):
+    sets = "dataset={class: StructureFolder, path: /nowhere}", "task.model.hidden_dims=[9]"
+    for key in ("model_checkpoint", "checkpoint"):
+        with pytest.raises(ConfigError, match=r"%s: .* do not fit. hidden_dims: .* has \[9\]" % key):
+            go(tmp_path / "a", *sets, "%s=%s" % (key, trained.folder))
+
+
+# === classes and order ===
+
+
+def test_the_number_of_classes_is_that_of_the_data(tmp_path):
+    free = "task.task=null", "task.num_class=null", "train.num_epoch=1"
+    result = go(tmp_path / "a", *free, "task.task=[class]", "dataset.last_class=4")
+    assert weights(os.path.join(result.folder, "checkpoint-best.pth"))["model"]["mlp.layers.0.weight"].shape[0] == 5
+    assert result.metric == "accuracy [class]"
+    with pytest.raises(ConfigError, match="task.num_class: is 3, but `class` has 5 classes in the data"):
+        go(tmp_path / "b", "dataset.last_class=4")
+    with pytest.raises(ConfigError, match="task.num_class: is 3, but"):
+        go(tmp_path / "b", "dataset.last_class=4", "task.criterion={ce: 1}", "task.num_class=[3]")
+
+
+@pytest.mark.parametrize("criterion, kind, classes, message", [
+    ("mse", "class", ["a", "b"], r"task.criterion: `mse` is for numbers, but `y` holds names of classes \(`a`"),
+    ("mse", "class", ["0", "1"], None), ("mse", "number", None, None), ("bce", "class", ["a", "b"], None),
+    ("ce", "number", None, "task.criterion: `ce` is for classes, but `y` holds numbers"),
+])
+def test_criteria_fit_the_kind_of_labels(criterion, kind, classes, message):
+    class Labelled:
+        tasks = ["y"]
+        kinds = {"y": kind}
+        num_classes = {"y": len(classes or "1")}
+
+    Labelled.classes = {"y": classes} if classes else {}
+    this = config("task.criterion=%s" % criterion, "task.task=null", "task.num_class=null")
+    if message is None:
+        labels.fill_in(this, Labelled())
+        assert this.task.task == ["y"] and this.task.num_class is None
+    else:
+        with pytest.raises(ConfigError, match=message):
+            labels.fill_in(this, Labelled())
+
+
+def test_the_seed_decides_the_order_of_training(tmp_path, monkeypatch):
+    orders = []
+
+    def assemble(config, *args):
+        made = assembly.assemble(config, *args)
+        made.solver.train_set.dataset.order = []
+        orders.append(made.solver.train_set.dataset.order)
+        return made
+
+    monkeypatch.setattr(runner, "assemble", assemble)
+    for i, seed in enumerate([1, 1, 2]):
+        go(tmp_path / str(i), "train.num_epoch=1", "dataset.num_valid=0", seed=seed)
+    assert orders[0] == orders[1] != orders[2]
+    assert [sorted(order) for order in orders] == [list(range(8))] * 3
+
+
+@pytest.mark.parametrize("size, world_size", [(3, 2), (1, 2), (7, 3), (8, 2)])
+def test_ranks_evaluate_every_item_once_in_the_order_of_one_process(size, world_size):
+    parts = [sampling.part(size, rank, world_size) for rank in range(world_size)]
+    assert sum(parts, []) == sampling.part(size, 0, 1) and sorted(sum(parts, [])) == list(range(size))
+
+
 def test_logging_and_warnings_are_given_back(tmp_path):
     loggers = [logging.getLogger(), *(logging.getLogger(name) for name in ("torchdrug", "gearnet_plugin"))]
     before = [(log.level, log.propagate, list(log.handlers)) for log in loggers]
@@ -219,10 +313,35 @@ def test_splits_by_number_and_by_name():
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
-    with pytest.raises(TrainingStopped, match="training loss became nan in epoch .*checkpoint-stopped.pth"):
+    with pytest.raises(TrainingStopped, match="training loss became nan in epoch .*not saved. No earlier ones were"):
         go(tmp_path / "a", *REGRESSION, "optimizer={class: SGD, lr: 1e30}", "train.num_epoch=9")
-    assert os.path.exists(tmp_path / "a" / "checkpoint-stopped.pth")
+    assert not glob.glob(str(tmp_path / "a" / "*.pth"))
     assert records(tmp_path / "a", "train", "batch")[-1]["values"]["loss"] is None
+
+
+def test_weights_that_are_no_numbers_stop_the_run_and_the_last_good_ones_are_named(tmp_path, monkeypatch):
+    train = core.Engine.train
+
+    def train_to_infinity(solver, *args):
+        train(solver, *args)
+        if solver.epoch == 2:  # the last step of an epoch: no loss tells, and the accuracy of NaN is a number
+            solver.model.model.layers[1].linear.bias.data[0] = float("inf")
+
+    monkeypatch.setattr(core.Engine, "train", train_to_infinity)
+    message = "weights `model.layers.1.linear.bias` became .* epoch 2.* last good ones are in .*checkpoint-best.pth"
+    with pytest.raises(TrainingStopped, match=message):
+        go(tmp_path / "a", "train.num_epoch=9")
+    assert not os.path.exists(tmp_path / "a" / "checkpoint-stopped.pth")
+    checkpoint.load_encoder(build(config().task, "task"), str(tmp_path / "a"))
+
+
+@pytest.mark.parametrize("name", ["layers.1.linear.bias", "layers.0.batch_norm.running_var"])
+def test_weights_that_are_no_numbers_are_not_loaded(trained, tmp_path, name):
+    state = weights(os.path.join(trained.folder, "encoder.pth"))
+    state[name][0] = float("nan")
+    torch.save(state, tmp_path / "bad.pth")
+    with pytest.raises(ConfigError, match="model_checkpoint: `%s` in .*bad.pth` holds NaN or infinity" % name):
+        checkpoint.load_encoder(build(config().task, "task"), str(tmp_path / "bad.pth"))
 
 
 def test_an_interrupted_run_is_saved(tmp_path, capsys):
@@ -420,6 +539,16 @@ def test_a_dry_run_counts_the_paper_size_and_lists_what_is_missing(capsys):
     # the encoder of the paper: reference count of its own definition
     assert "20,145,635 parameters, output dim 3072" in table
     assert "dataset.path -> /nowhere/af" in table and "model_checkpoint -> /nowhere/e.pth" in table
+
+
+def test_a_dry_run_looks_at_weights_and_processes(trained, file, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    args = ["-c", file, "--dry-run", "--ckpt", trained.folder]
+    assert main(args) == 0 and "missing    nothing" in capsys.readouterr().out
+    assert main([*args, "--gpus", "0", "--set", "task.model.num_relation=4"]) == 0
+    table = capsys.readouterr().out
+    assert re.search("missing .*num_relation .* has 4, the file 7", table)
+    assert re.search("missing .*PyTorch sees none on this machine", table)
 
 
 @pytest.mark.parametrize("assignments", [

@@ -62,30 +62,46 @@ class TinyChainsForTests(torch_data.Dataset, core.Configurable):
         num_valid (int, optional): items for validation, and as many for test
         exit_on_rank (int, optional): the process of this rank vanishes when it trains
         interrupt_after (int, optional): as if Ctrl-C were pressed at this item of training
+        fault (str, optional): what fails with a ValueError: ``split`` or ``item``
+        last_class (int, optional): class of the last item, which is for test
     """
 
-    def __init__(self, num_train=8, num_valid=4, exit_on_rank=None, interrupt_after=None):
+    def __init__(self, num_train=8, num_valid=4, exit_on_rank=None, interrupt_after=None, fault=None, last_class=None):
         self.sizes = [num_train, num_valid, num_valid]
         self.exit_on_rank = exit_on_rank
         self.interrupt_after = interrupt_after
         self.graphs = [chain(12 + i % 5, seed=i) for i in range(sum(self.sizes))]
         self.taken = 0
+        self.fault = fault
+        self.last_class = last_class
+        self.order = []
 
     def __len__(self):
         return len(self.graphs)
 
     def __getitem__(self, index):
         self.taken += 1
+        self.order.append(index)
+        if self.fault == "item":
+            raise ValueError("item %d is faulty" % index)
         # TorchDrug's task looks at every item before training
         if self.taken > self.sizes[0] + 2:
             if self.exit_on_rank is not None and comm.get_rank() == self.exit_on_rank:
                 os._exit(7)
             if self.interrupt_after is not None and self.taken > self.sizes[0] + 2 + self.interrupt_after:
                 raise KeyboardInterrupt
-        return {"graph": self.graphs[index], "class": index % 3, "value": float(index)}
+        label = self.last_class if self.last_class and index == len(self) - 1 else index % 3
+        return {"graph": self.graphs[index], "class": label, "value": float(index)}
+
+    @property
+    def num_classes(self):
+        """Number of classes of the whole data set."""
+        return {"class": max(self.last_class or 0, 2) + 1, "value": 1}
 
     def split(self):
         """Training, validation and test set."""
+        if self.fault == "split":
+            raise ValueError("no structure of split `train` can be used; `drops` says why")
         bounds = [sum(self.sizes[:i]) for i in range(4)]
         return [torch_data.Subset(self, range(a, b)) for a, b in zip(bounds, bounds[1:])]
 

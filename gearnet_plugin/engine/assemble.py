@@ -1,4 +1,5 @@
 """From a checked configuration to the objects of a run: data, task, optimizer, engine, scheduler."""
+import contextlib
 import dataclasses
 import logging
 import math
@@ -11,7 +12,9 @@ import torch
 from gearnet_plugin.engine import checkpoint, evaluation, labels, smoke
 from gearnet_plugin.engine.build import build, describe
 from gearnet_plugin.engine.errors import ConfigError, listing
+from gearnet_plugin.engine.precheck import compare_weights
 from gearnet_plugin.engine.recorder import ProgressMeter, watch
+from gearnet_plugin.engine.world import lost_connection
 from torchdrug import core
 
 logger = logging.getLogger(__name__)
@@ -67,6 +70,8 @@ def assemble(config, world, recorder, folder, is_smoke=False):
     Returns:
         Assembly: the objects
     """
+    # reading the data may take an hour
+    compare_weights(config)
     seed_everything(config.seed)
     dataset = build(config.dataset, "dataset")
     if world.rank == 0:
@@ -114,8 +119,10 @@ def _engine(config, world, task, sets, optimizer, recorder):
     engine = dict(config.engine, gpus=world.gpus)
     try:
         return core.Engine(task, *sets, optimizer, None, logger=recorder or Silent(), **engine)
-    except (KeyError, TypeError, ValueError, AssertionError) as error:
-        # `preprocess` of the task reads labels from the training set
+    except Exception as error:
+        if isinstance(error, (ConfigError, torch.cuda.OutOfMemoryError)) or lost_connection(error):
+            raise
+        # `preprocess` of the task reads items and labels from the training set
         raise ConfigError("task", "%s cannot be prepared from the training set: %s"
                           % (config.task["class"], describe(error))) from error
 
@@ -153,7 +160,11 @@ def split(dataset):
             those that ``split_names`` says; without it, all is for training
     """
     if callable(getattr(dataset, "split", None)) and getattr(dataset, "has_split", True):
-        parts = list(dataset.split())
+        try:
+            parts = list(dataset.split())
+        except Exception as error:
+            message = describe(error).replace("`drops` says why", "%s says why" % DROPS)
+            raise ConfigError("dataset", message) from error
     else:
         parts = [dataset]
     names = getattr(dataset, "split_names", None) or SPLITS[:len(parts)]
@@ -171,8 +182,10 @@ def split(dataset):
 def report_drops(dataset, folder):
     """Write which structures the dataset left out, and why, to ``drops.tsv``."""
     drops = getattr(dataset, "drops", None)
+    path = os.path.join(folder, DROPS)
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)  # of an attempt that did not start
     if drops and hasattr(dataset, "write_drops"):
-        path = os.path.join(folder, DROPS)
         dataset.write_drops(path)
         logger.warning("%d structures cannot be used; file and reason of each are in %s", len(drops), path)
 

@@ -21,6 +21,7 @@ _PREFIX = {
 # what the runner gives to the class at a key; nobody writes it into a file
 _SUPPLIED = {"optimizer": ("params",), "scheduler": ("optimizer",)}
 _MISSPELT = ("class", "cls", "clas", "clss", "calss", "classs")
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _REAL = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
 
 
@@ -165,7 +166,7 @@ def build(config, key, **given):
 def describe(error):
     """Return the message of an error, with its kind and place when it was not made for users."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    ours = "gearnet_plugin" in frame.filename
+    ours = os.path.abspath(frame.filename).startswith(PACKAGE + os.sep)
     if isinstance(error, FileNotFoundError) or isinstance(error, ValueError) and ours:
         return str(error)
     file = os.path.basename(frame.filename)

@@ -200,20 +200,57 @@ def load_encoder(task, path):
     """Load the encoder of a task from a file or run folder; every weight must fit. Returns the file."""
     state, file = read_state(path, "model_checkpoint")
     encoder = find_encoder(task)
-    own = encoder.state_dict()
-    _load(encoder, encoder_state(_tensors(state, file, "model_checkpoint"), own), file, "model_checkpoint")
+    found = compare_encoder(task, state, file, "model_checkpoint")
+    encoder.load_state_dict(found)
     return file
+
+
+def compare_encoder(task, state, file, key):
+    """
+    Return the encoder's part of what a file holds, after checking that every weight fits the task's encoder.
+
+    Parameters:
+        task (nn.Module): task, or anything with its ``model``; may be on the ``meta`` device
+        state (dict): what the file holds
+        file (str): the file, for messages
+        key (str): path of the setting, for messages
+    """
+    encoder = find_encoder(task)
+    found = encoder_state(_tensors(state, file, key), encoder.state_dict())
+    _compare(encoder, found, file, key)
+    return found
 
 
 def load_task(task, path):
     """Load a whole task with its head from a file or run folder; every weight must fit. Returns the file."""
     state, file = read_state(path, "checkpoint")
-    _load(task, _tensors(state, file, "checkpoint"), file, "checkpoint")
+    tensors = _tensors(state, file, "checkpoint")
+    _compare(task, tensors, file, "checkpoint")
+    task.load_state_dict(tensors)
     return file
 
 
-def _load(module, state, file, key):
+def _compare(module, state, file, key):
     message = explain(module.state_dict(), state)
     if message:
         raise ConfigError(key, "the weights in `%s` do not fit. %s" % (file, message))
-    module.load_state_dict(state)
+    bad = not_finite(module, state)
+    if bad:
+        raise ConfigError(key, "`%s` in `%s` holds NaN or infinity, so these weights are of no use; take an earlier "
+                          "checkpoint" % (bad, file))
+
+
+def not_finite(module, state=None):
+    """
+    Return the first name of what a module learns (parameters, running statistics) that is not all finite.
+
+    Parameters:
+        module (nn.Module): module
+        state (dict, optional): state dict to look at; by default the module's own
+    """
+    state = module.state_dict() if state is None else state
+    learned = dict(module.named_parameters())
+    for name, value in state.items():
+        if (name in learned or ".running_" in name) and not bool(value.isfinite().all()):
+            return name
+    return None

@@ -57,7 +57,7 @@ def main(args=None):
             click.echo("interrupted", err=True)
         return launch.INTERRUPTED
     except (ValueError, OSError) as error:
-        # what data and files get wrong; log.txt has the traceback
+        # what data and files get wrong; log.txt has the traceback of a run that had started
         return _fail(describe(error))
     except Exception as error:  # noqa: BLE001  the run.py that started this worker should tell it
         if world.lost_connection(error):
@@ -140,7 +140,7 @@ def _execute(params):
             click.echo("stock: %s" % line)
         if params["dry_run"]:
             click.echo("%s: dry run, no data were opened and nothing was trained" % source)
-            click.echo(table(dry_run(config, not_given)))
+            click.echo(table(dry_run(config, not_given, params["nproc"])))
             return 0
         count = launch.workers_wanted(config.engine.gpus, params["nproc"])
         if count > 1 and not world.inside_job():

@@ -1,72 +1,19 @@
 """
-A YAML file on its way to a configuration: rendered by sandboxed Jinja, read as plain values, with --set.
+A YAML file on its way to a configuration: rendered by :mod:`.template`, read as plain values, with --set.
 :mod:`.schema` checks its sections, :mod:`.build` the classes that it names.
 """
-import json
 import os
 import re
 
 import jinja2
-import jinja2.meta
-import jinja2.sandbox
 import yaml
 from easydict import EasyDict
 
+from gearnet_plugin.engine import template
 from gearnet_plugin.engine.errors import ConfigError, did_you_mean, listing
+from gearnet_plugin.engine.values import MAX_DEPTH, MAX_VALUES, load
 
-# a file of plain values is far smaller; only aliases of aliases get there
-MAX_VALUES = 100_000
-MAX_DEPTH = 50
-MAX_FACTOR = 10 ** 9
-
-
-class _Sandbox(jinja2.sandbox.SandboxedEnvironment):
-    """Jinja without access to Python's internals, and without arithmetic that fills the memory."""
-
-    intercepted_binops = frozenset(["*", "**"])
-
-    def call_binop(self, context, operator, left, right):
-        moderate = all(isinstance(x, (int, float)) and abs(x) < MAX_FACTOR for x in (left, right))
-        if operator == "**" or not moderate:
-            raise jinja2.sandbox.SecurityError("`*` takes moderate numbers only, and there is no `**`")
-        return super().call_binop(context, operator, left, right)
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key written twice is an error and ``1e-3`` a number."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
-            if name and name in seen:
-                problem = "the key `%s` is written twice" % key.value
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1 wants a dot in a float (1.0e-3) and reads 1e-3 as text, which is no learning rate
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d[\d_]*(\.\d*)?[eE][-+]?\d+$"),
-                              list("-+0123456789"))
-
-
-def environment():
-    """Return the sandboxed Jinja environment in which configurations are rendered."""
-    return _Sandbox(undefined=jinja2.StrictUndefined, finalize=_as_yaml, keep_trailing_newline=True)
-
-
-def _as_yaml(value):
-    """Write the value of a variable so that YAML reads the same value back."""
-    if isinstance(value, jinja2.Undefined):
-        return value
-    if isinstance(value, str):
-        # text stays bare inside other text, unless YAML would read something else than this text
-        try:
-            return value if yaml.safe_load(value) == value else json.dumps(value)
-        except yaml.YAMLError:
-            return json.dumps(value)
-    return json.dumps(value)
+_DECIMAL = re.compile(r"[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|nan)", re.IGNORECASE)
 
 
 def read_text(path):
@@ -75,7 +22,7 @@ def read_text(path):
         raise ConfigError("", "expected a YAML file, but `%s` is a folder" % path)
     try:
         with open(path, encoding="utf-8") as file:
-            return file.read()
+            text = file.read(template.MAX_FILE + 1)
     except FileNotFoundError:
         folder = os.path.dirname(path) or "."
         names = os.listdir(folder) if os.path.isdir(folder) else []
@@ -84,14 +31,17 @@ def read_text(path):
             path, did_you_mean(os.path.basename(path), others), folder, listing(others))) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("", "the configuration file cannot be read: %s" % error, path) from None
+    if len(text) > template.MAX_FILE:
+        raise ConfigError("", "more than %d characters; that is no configuration" % template.MAX_FILE, path)
+    return text
 
 
 def variables(text, source=None):
     """Return the sorted names of the variables that a configuration leaves open, such as ``gpus``."""
     try:
-        return sorted(jinja2.meta.find_undeclared_variables(environment().parse(text)))
-    except jinja2.TemplateError as error:
-        raise _template_error(error, source) from None
+        return template.names(text)
+    except Exception as error:  # noqa: BLE001  a number of thousands of digits, brackets without end
+        raise template.problem(error, source) from None
 
 
 def missing(text, values, source=None):
@@ -99,7 +49,7 @@ def missing(text, values, source=None):
     values, names = dict(values), []
     while True:
         try:
-            environment().from_string(text).render(values)
+            template.fill(text, values)
             return names
         except jinja2.UndefinedError as error:
             found = re.match(r"'(\w+)' is undefined", error.message or "")
@@ -126,48 +76,55 @@ def render(text, values=None, source=None):
         if name not in names:
             raise ConfigError("", "the variable `%s` was given, but the file has none such.%s Variables it "
                               "names: %s" % (name, did_you_mean(name, names), listing(names)), source)
+    _refuse_quotes(text, source)
     try:
-        return environment().from_string(text).render(values)
+        return template.fill(text, values)
     except jinja2.UndefinedError as error:
         absent = missing(text, values, source)
         if not absent:
-            raise _template_error(error, source) from None
+            raise template.problem(error, source) from None
         raise ConfigError("", "the file needs a value for %s: give %s" % (
             listing(absent), " ".join("--%s VALUE" % name for name in absent)), source) from None
-    except jinja2.TemplateError as error:
-        raise _template_error(error, source) from None
-    except Exception as error:  # noqa: BLE001  arithmetic on text, a range too long, an include: all in the template
-        raise ConfigError("", "the file cannot be rendered: %s" % error, source) from None
+    except Exception as error:  # noqa: BLE001  arithmetic on text and the like
+        raise template.problem(error, source) from None
 
 
-def _template_error(error, source):
-    if isinstance(error, jinja2.sandbox.SecurityError):
-        return ConfigError("", "refused, the file reaches for Python's internals: %s" % error.message, source)
-    line = getattr(error, "lineno", None)
-    place = " (line %d)" % line if line else ""
-    return ConfigError("", "the file cannot be rendered%s: %s" % (place, error.message), source)
-
-
-def _load_yaml(text):
-    loader = _Loader(text)
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
+def _refuse_quotes(text, source):
+    """A value is quoted where it must be; quotes around it in the file would make other text of it."""
+    text = re.sub(r"\{#.*?#\}|\{%.*?%\}", lambda found: "\n" * found.group().count("\n"), text, flags=re.DOTALL)
+    text = re.sub(r"\{\{.*?\}\}", lambda found: "\0" + "\n" * found.group().count("\n"), text, flags=re.DOTALL)
+    for number, line in enumerate(text.split("\n"), 1):
+        line = re.sub(r"(^|\s)#.*", "", line)
+        if re.search(r"""(?:^|[\s\[,{:-])(['"])(?:(?!\1).)*\0""", line):
+            raise ConfigError("", "line %d: write {{ ... }} without quotes around it; its text is quoted where it must "
+                              "be" % number, source)
 
 
 def parse_value(text, key=""):
-    """Return what a value on the command line means: YAML, with ``1e-3`` a number."""
+    """
+    Return what a value on the command line means: a number, true, false, null, a list or mapping as YAML has them;
+    everything else is text as it stands, such as ``*.cif``, ``2024-01-01`` or ``0123``.
+    """
+    bare = text.strip()
     try:
-        return _plain(_load_yaml(text), key)
-    except yaml.YAMLError:
-        raise ConfigError(key, "`%s` is no YAML value; quote it if it is text" % text) from None
+        value = load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        if not bare.startswith(("[", "{", "'", '"')):
+            return bare
+        raise ConfigError(key, "`%.200s` is no YAML value; quote it if it is text (%s)" % (
+            text, getattr(error, "problem", None) or error)) from None
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    literal = value is None and bare[:1] not in ("", "~", "n", "N") or number and not _DECIMAL.fullmatch(bare)
+    structure = isinstance(value, (dict, list, bool)) or value is None or number
+    if literal or not structure and bare[:1] not in ("'", '"'):
+        return bare
+    return _plain(value, key)
 
 
 def parse(text, source=None):
     """Return a rendered configuration as an :class:`EasyDict` of plain values."""
     try:
-        config = _load_yaml(text)
+        config = load(text)
     except yaml.constructor.ConstructorError as error:
         problem = error.problem or str(error)
         if "could not determine a constructor" in problem:
@@ -208,6 +165,8 @@ def _plain(value, key, depth=0, count=None):
         return {name: _plain(child, join(key, name), depth + 1, count) for name, child in dict.items(value)}
     if isinstance(value, (list, tuple)):
         return [_plain(child, join(key, i), depth + 1, count) for i, child in enumerate(value)]
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise ConfigError(key, "a whole number of %d bits; at most 64 are of use" % value.bit_length())
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     raise ConfigError(key, "expected text, a number, true, false or null, but found %s `%s`; quote it"
@@ -259,6 +218,9 @@ def _position(entry, name, parents):
     if not isinstance(entry, list):
         raise ConfigError(join(parent, name), "--set cannot go below `%s`, which is the value `%s`"
                           % (parent, entry))
+    if not entry:
+        raise ConfigError(join(parent, name), "`%s` is an empty list; set it as a whole: --set '%s=[...]'"
+                          % (parent, parent))
     if not re.fullmatch(r"\d+", name) or int(name) >= len(entry):
         raise ConfigError(join(parent, name), "`%s` is a list of %d, so --set takes an index of 0 to %d, but "
                           "found `%s`" % (parent, len(entry), len(entry) - 1, name))

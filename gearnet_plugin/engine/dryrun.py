@@ -1,37 +1,43 @@
 """``--dry-run``: what a configuration would train and what it lacks, without opening or fetching data."""
-import contextlib
 import os
 
 import torch
 
-from gearnet_plugin.engine import labels
+from gearnet_plugin.engine import labels, launch
 from gearnet_plugin.engine.assemble import count_parameters
 from gearnet_plugin.engine.build import build
 from gearnet_plugin.engine.checkpoint import find_encoder
 from gearnet_plugin.engine.config import join, plain
 from gearnet_plugin.engine.errors import ConfigError
-from torchdrug import utils
+from gearnet_plugin.engine.precheck import Unavailable, compare_weights, no_downloads
 
 # how many labels stand in where only the data know
 PLACEHOLDER = 1
 
 
-def dry_run(config, not_given=()):
+def dry_run(config, not_given=(), nproc=None):
     """
     Build model, task and optimizer on the ``meta`` device and describe them.
 
     Parameters:
         config (EasyDict): complete configuration, checked
         not_given (list of str, optional): variables of the file that have no value yet
+        nproc (int, optional): ``--nproc``
 
     Returns:
         list of (str, str): rows of a table, those called ``missing`` last
     """
     config = plain(config)
     rows, missing = [], _missing(config, not_given)
+    for check in (lambda: launch.workers_wanted(config["engine"]["gpus"], nproc),
+                  lambda: _compare(config)):
+        try:
+            check()
+        except ConfigError as error:
+            missing.append(("missing", str(error)))
     try:
         rows += _describe(config)
-    except _Unavailable as error:
+    except Unavailable as error:
         rows.append(("task", "%s, not built: it reads weights that are not here" % config["task"]["class"]))
         missing.append(("missing", "weights of the model -> %s" % error))
     rows.append(("data", "%s, not opened" % config["dataset"]["class"]))
@@ -58,7 +64,7 @@ def _describe(config):
         config["task"]["task"] = known or (list(range(PLACEHOLDER)) if numbered else ["label"])
         if known is None and numbered:
             notes.append(("head", "counted with %d label in place of all" % PLACEHOLDER))
-    with _no_downloads(), torch.device("meta"):
+    with no_downloads(), torch.device("meta"):
         task = build(config["task"], "task")
         optimizer = build(config["optimizer"], "optimizer", params=task.parameters())
         if config.get("scheduler"):
@@ -93,6 +99,13 @@ def _missing(config, not_given):
     return rows
 
 
+def _compare(config):
+    """Compare the weights that are there; :func:`_missing` lists those that are not."""
+    there = {key: config[key] for key in ("model_checkpoint", "checkpoint")
+             if config.get(key) and os.path.exists(os.path.expanduser(config[key]))}
+    compare_weights({"task": config["task"], **there})
+
+
 def _paths(value, key):
     if isinstance(value, dict):
         for name, child in value.items():
@@ -105,21 +118,3 @@ def _paths(value, key):
     elif isinstance(value, list):
         for i, child in enumerate(value):
             yield from _paths(child, join(key, i))
-
-
-class _Unavailable(ConfigError):
-    """A constructor wants to fetch something."""
-
-
-@contextlib.contextmanager
-def _no_downloads():
-    """Let no constructor fetch anything: TorchDrug's models that do, do it by ``utils.download``."""
-    def refuse(url, path, *args, **kwargs):
-        raise _Unavailable("", "%s (from %s)" % (os.path.abspath(os.path.expanduser(path)), url))
-
-    before = utils.download
-    utils.download = refuse
-    try:
-        yield
-    finally:
-        utils.download = before

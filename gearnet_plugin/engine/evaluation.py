@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from gearnet_plugin.engine.build import describe
 from gearnet_plugin.engine.errors import ConfigError, did_you_mean, listing
 from torchdrug import data, utils
 
@@ -47,7 +48,11 @@ def preview(task, dataset, device):
 
     A wrong name is found before hours of training this way, not after.
     """
-    batch = data.graph_collate([dataset[i] for i in range(min(2, len(dataset)))])
+    try:
+        batch = data.graph_collate([dataset[i] for i in range(min(2, len(dataset)))])
+    except Exception as error:
+        raise ConfigError("dataset", "the first items of the validation set make no batch: %s"
+                          % describe(error)) from error
     if device.type == "cuda":
         batch = utils.cuda(batch, device=device)
     training, split = task.training, getattr(task, "split", None)
@@ -57,7 +62,8 @@ def preview(task, dataset, device):
         with torch.no_grad():
             return list(task.evaluate(*task.predict_and_target(batch)))
     except Exception as error:  # noqa: BLE001  a metric may need more than two items; then there is no preview
-        logger.debug("metrics cannot be previewed on two items: %s: %s", type(error).__name__, error)
+        logger.info("the task cannot evaluate two items (%s: %s), so the name of the metric is checked after the "
+                    "first evaluation", type(error).__name__, error)
         return None
     finally:
         task.train(training)

@@ -42,6 +42,11 @@ def workers_wanted(gpus, nproc=None):
                               "to %d" % (gpus, present, present - 1))
         if len(set(gpus)) < len(gpus) and not inside_job():
             raise ConfigError("engine.gpus", "each GPU id may stand once, but found %s" % gpus)
+    if nproc is not None and inside_job() and not os.environ.get(WORKER):
+        size = int(os.environ["WORLD_SIZE"])
+        if nproc != size:
+            raise ConfigError("", "--nproc %d does not fit the %d processes that torchrun or Slurm started; leave "
+                              "--nproc out" % (nproc, size))
     if nproc is not None and nproc < 1:
         raise ConfigError("", "--nproc should be at least 1, but found %d" % nproc)
     count = len(gpus) if gpus is not None else nproc or 1
@@ -62,12 +67,15 @@ def start(count):
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # each process would otherwise start a thread for every core
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // count)))
-    # the engine looks for unused parameters on purpose; torch warns of that on every rank and epoch
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    os.environ[WORKER] = "1"
-    with tempfile.TemporaryDirectory(prefix="gearnet-launch-") as folder, _quiet_launcher():
+    variables = {
+        # each process would otherwise start a thread for every core
+        "OMP_NUM_THREADS": str(max(1, _cores() // count)),
+        # the engine looks for unused parameters on purpose; torch warns of that on every rank and epoch
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+        **os.environ,
+        WORKER: "1",
+    }
+    with _environment(variables), tempfile.TemporaryDirectory(prefix="gearnet-launch-") as folder, _quiet_launcher():
         config = LaunchConfig(
             min_nodes=1, max_nodes=1, nproc_per_node=count, run_id=uuid.uuid4().hex, max_restarts=0,
             rdzv_backend="c10d", rdzv_endpoint="127.0.0.1:0", local_addr="127.0.0.1", monitor_interval=0.2,
@@ -84,9 +92,19 @@ def start(count):
             else:
                 click.echo("error: ended by %s, with all %d workers" % (error.sigval.name, count), err=True)
             return 128 + int(error.sigval)
-        finally:
-            del os.environ[WORKER]
     return 0
+
+
+@contextlib.contextmanager
+def _environment(variables):
+    """Set the variables that the workers inherit; afterwards the environment is what it was."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _this_command():

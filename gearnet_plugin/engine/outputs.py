@@ -72,7 +72,10 @@ def _chosen_folder(folder):
 
 
 def discard(folder):
-    """Remove the files of a run that never started, and the folder if nothing else is in it."""
+    """
+    Remove the files of a run that never started, and the folder if nothing else is in it. ``drops.tsv`` stays, since
+    it may say why; the next try replaces it.
+    """
     with contextlib.suppress(OSError):
         for name in MARKS:
             path = os.path.join(folder, name)

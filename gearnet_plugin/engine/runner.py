@@ -5,10 +5,10 @@ import math
 import os
 import sys
 
-from gearnet_plugin.engine import checkpoint, evaluation, outputs, world
+from gearnet_plugin.engine import checkpoint, evaluation, outputs, sampling, world
 from gearnet_plugin.engine.assemble import assemble
 from gearnet_plugin.engine.build import check_all
-from gearnet_plugin.engine.errors import ConfigError, TrainingStopped
+from gearnet_plugin.engine.errors import TrainingStopped
 from gearnet_plugin.engine.logs import logging_to
 from gearnet_plugin.engine.recorder import Recorder, as_numbers
 from gearnet_plugin.engine.schema import complete
@@ -96,8 +96,8 @@ def run(config, options=None):
         try:
             with logging_to(folder, processes.rank):
                 return this.go()
-        except (ConfigError, KeyboardInterrupt):
-            if this.writes and this.parts is None:
+        except BaseException:
+            if this.writes and not this.started:
                 # the same --out should serve the next try
                 outputs.discard(folder)
             raise
@@ -115,6 +115,7 @@ class _Run:
         self.recorder = None
         self.parts = None
         self.best_weights = None
+        self.saved = None
 
     def go(self):
         """Do everything, in order."""
@@ -146,6 +147,11 @@ class _Run:
         return self.result
 
     @property
+    def started(self):
+        """Whether there is anything that was trained."""
+        return self.parts is not None and self.parts.solver.meter.batch_id > 0
+
+    @property
     def model(self):
         """The task as the engine has it, on its device."""
         return self.parts.solver.model
@@ -162,9 +168,13 @@ class _Run:
         while epoch < total:
             stops = [(epoch // interval + 1) * interval for interval in intervals if interval]
             count = min([total, *stops]) - epoch
-            parts.solver.train(count, parts.batch_per_epoch)
+            with sampling.order_by(config.seed):
+                parts.solver.train(count, parts.batch_per_epoch)
             epoch += count
             self.result.num_epoch, self.result.num_step = epoch, parts.solver.meter.batch_id
+            bad = checkpoint.not_finite(self.model)
+            if bad:
+                raise TrainingStopped("the weights `%s` became NaN or infinite in epoch %d" % (bad, epoch))
             if parts.validates and (epoch % eval_interval == 0 or epoch == total):
                 self.validate(epoch)
             if epoch == total or (config.save_interval and epoch % config.save_interval == 0):
@@ -175,7 +185,7 @@ class _Run:
         solver = self.parts.solver
         if self.recorder:
             self.recorder.epoch, self.recorder.step = epoch, solver.meter.batch_id
-        return as_numbers(solver.evaluate(name))
+        return as_numbers(sampling.evaluate(solver, name))
 
     def validate(self, epoch):
         """Evaluate on the validation set, and keep the weights if they are the best so far."""
@@ -185,7 +195,7 @@ class _Run:
             best.settle(metric)
         value = metric[best.name]
         if math.isnan(value):
-            if best.mode == "min" or not self.finite_weights():
+            if best.mode == "min":
                 raise TrainingStopped("the validation metric `%s` became NaN in epoch %d"
                                       % (best.name, epoch))
             logger.warning("`%s` is NaN, not defined for these predictions; epoch %d cannot be the best",
@@ -197,10 +207,6 @@ class _Run:
             self.save(checkpoint.BEST)
         if self.parts.plateau and not math.isnan(value):
             self.parts.scheduler.step(value)
-
-    def finite_weights(self):
-        """Whether all weights are finite numbers."""
-        return all(bool(p.isfinite().all()) for p in self.model.parameters())
 
     def finish(self):
         """Test the best weights, once, and keep their encoder."""
@@ -224,8 +230,9 @@ class _Run:
         state = {"model": solver.model.state_dict(), "optimizer": solver.optimizer.state_dict(),
                  "epoch": solver.epoch, "step": solver.meter.batch_id}
         checkpoint.save(state, os.path.join(self.result.folder, name))
+        self.saved = name
         # the encoder is that of the best epoch, or the last where nothing is compared
-        if name == checkpoint.BEST or self.best_weights is None and self.finite_weights():
+        if name == checkpoint.BEST or self.best_weights is None:
             self.save_encoder()
 
     def save_encoder(self):
@@ -238,7 +245,14 @@ class _Run:
     def stop(self, reason):
         """Save what there is after an early end; returns what to tell the user."""
         message = "Nothing was trained yet"
-        if self.parts is not None:
+        bad = checkpoint.not_finite(self.model) if self.started else None
+        if bad:
+            # such weights are of no use to anybody
+            message = "The weights (`%s`) hold NaN or infinity and are not saved. " % bad
+            name = checkpoint.BEST if self.best_weights is not None else self.saved
+            message += "No earlier ones were" if name is None else "The last good ones are in %s" % os.path.join(
+                self.result.folder, name)
+        elif self.started:
             self.save(checkpoint.STOPPED)
             path = os.path.join(self.result.folder, checkpoint.STOPPED)
             message = "The weights of this moment are in %s" % path

@@ -31,6 +31,8 @@ def shrink(config):
     task = {key: _narrow(value, key) for key, value in config["task"].items()}
     key, labelled = labels.kind(config)
     if labelled:
+        if "ce" in labels.criteria(task) and task.get("num_class") is None:
+            task["num_class"] = NUM_CLASS
         task["task"] = labels.names(config) or ([0, 1, 2] if key in labels.NUMBERED else ["label"])
     engine = dict(config["engine"], gradient_interval=1, num_worker=0, log_interval=1,
                   # one protein is no contrast and no BatchNorm
