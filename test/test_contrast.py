@@ -143,7 +143,7 @@ def test_learns_on_real_structures():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        values.append((float(loss), float(metric["retrieval accuracy"]), float(metric["chance accuracy"])))
+        values.append([float(v.detach()) for v in (loss, metric["retrieval accuracy"], metric["chance accuracy"])])
     early, late = torch.tensor(values[:10]).mean(0), torch.tensor(values[-10:]).mean(0)
     assert late[2] == pytest.approx(1 / 16)
     assert late[0] < early[0] - 0.5, "the loss should fall from %.2f, got %.2f" % (early[0], late[0])

@@ -131,7 +131,7 @@ class _Run:
             self.train()
             self.finish()
         except KeyboardInterrupt:
-            self.stop("interrupted in epoch %d" % (self.result.num_epoch + 1))
+            self.stop("interrupted %s" % ("in epoch %d" % (self.parts.solver.epoch + 1) if self.parts else "before training"))
             raise
         except TrainingStopped as error:
             raise TrainingStopped("%s. %s" % (error, self.stop(str(error)))) from None
