@@ -6,6 +6,7 @@ from unittest import mock
 import numpy as np
 import torch
 
+from gearnet_plugin.compat import cluster
 from gearnet_plugin.graphs import ResidueProtein
 from torchdrug import data, layers
 from torchdrug.layers import geometry
@@ -83,13 +84,17 @@ def construction(edge_feature="gearnet", **kwargs):
 
 
 @contextlib.contextmanager
-def stable_argsort():
+def stock_in_our_order():
     """
-    TorchDrug orders edges by ``argsort``, whose order among equals is up to the machine. Under this context it is that
-    of the input, which is ours too, so that random draws of edges by number mean the same edges.
+    TorchDrug orders edges by ``argsort``, whose order among equals is up to the machine, and neighbours as they come
+    from torch-cluster: on CPU, where it is installed, in the order of a k-d tree, by which it also chooses where the
+    cap bites. Here sorts are stable and neighbours come by index, as from torch-cluster on CUDA: the order is ours, and
+    random draws of edges by number mean the same edges.
     """
     stable = functools.partialmethod(torch.Tensor.argsort, stable=True)
-    with mock.patch.object(torch.Tensor, "argsort", stable):
+    with mock.patch.object(torch.Tensor, "argsort", stable), \
+            mock.patch.object(geometry.function, "knn_graph", cluster.knn_graph), \
+            mock.patch.object(geometry.function, "radius_graph", cluster.radius_graph):
         yield
 
 

@@ -7,7 +7,17 @@ import torch
 from gearnet_plugin.graphs import ResidueProtein, crops, edges, topology
 from gearnet_plugin.layers import ResidueGraphConstruction
 from laws import moved
-from proteins import as_stock, awkward, chain, construction, edge_layers, far_apart, stable_argsort, stock_construction
+from proteins import (
+    as_stock,
+    awkward,
+    bundled,
+    chain,
+    construction,
+    edge_layers,
+    far_apart,
+    stock_construction,
+    stock_in_our_order,
+)
 from torchdrug import core, layers
 from torchdrug.layers import geometry
 
@@ -17,7 +27,7 @@ def test_equals_stock(feature):
     """Same edges in the same order and same features as TorchDrug, for a batch of awkward proteins."""
     packed = ResidueProtein.pack(awkward())
     ours = construction(feature)(packed)
-    with stable_argsort():
+    with stock_in_our_order():
         stock = stock_construction(feature)(as_stock(packed))
     assert torch.equal(ours.edge_list, stock.edge_list)
     assert ours.num_edges.tolist() == stock.num_edges.tolist()
@@ -28,14 +38,27 @@ def test_equals_stock(feature):
 
 def test_equals_stock_on_real_structures():
     """The same on the bundled structures."""
-    from proteins import bundled
-
     packed = ResidueProtein.pack(bundled(8))
     ours = construction()(packed)
-    with stable_argsort():
+    with stock_in_our_order():
         stock = stock_construction()(as_stock(packed))
     assert torch.equal(ours.edge_list, stock.edge_list)
     assert torch.equal(ours.edge_feature, stock.edge_feature)
+
+
+def test_equals_stock_on_the_compiled_packages():
+    """With the compiled torch-cluster TorchDrug has the same edges, in another order, where the cap is not met."""
+    pytest.importorskip("torch_cluster", reason="torch_cluster is not installed")
+    packed = ResidueProtein.pack(awkward() + bundled(8))
+    ours, stock = construction()(packed), stock_construction()(as_stock(packed))
+    # a ball that holds more than the cap: its neighbours are chosen by another rule on CPU
+    ball = edges.radius_edges(packed, 10.0, min_distance=0, max_num_neighbors=1000)[:, 1].bincount(
+        minlength=int(packed.num_node))
+    full = ball > 32
+    assert full.float().mean() < 0.1
+    found, expected = ({tuple(e) for e in graph.edge_list[~(full[graph.edge_list[:, 1]])].tolist()}
+                       for graph in (ours, stock))
+    assert found == expected and len(found) > 1000
 
 
 def test_radius_by_brute_force():
@@ -204,7 +227,7 @@ def test_own_edge_feature_and_foreign_edge_layer():
 def test_takes_stock_proteins():
     """A stock protein gets the stock graph."""
     stock = as_stock(ResidueProtein.pack([chain(30)]))
-    with stable_argsort():
+    with stock_in_our_order():
         assert torch.equal(construction()(stock).edge_list, stock_construction()(stock).edge_list)
 
 

@@ -15,8 +15,8 @@ from proteins import (
     construction,
     double_precision,
     double_weights,
-    stable_argsort,
     stock_construction,
+    stock_in_our_order,
 )
 from torchdrug import core, data, models, tasks
 from torchdrug.layers import geometry
@@ -66,7 +66,7 @@ def test_same_draws_same_loss_and_gradients(seed):
         ours, stock = task().double(), stock_task().double()
         stock.load_state_dict(ours.state_dict())
         loss, metric = seeded(seed, lambda: ours({"graph": packed}))
-        with stable_argsort(), double_weights():
+        with stock_in_our_order(), double_weights():
             expected, stock_metric = seeded(seed, lambda: stock({"graph": as_stock(packed)}))
         loss.backward(), expected.backward()
     # TorchDrug subtracts the estimate from a float32 zero, so the loss itself has seven digits there
@@ -95,7 +95,7 @@ def test_same_graphs():
     kinds = set()
     for seed in range(12):
         view = seeded(seed, lambda: ours.draw_view(packed))
-        with stable_argsort():
+        with stock_in_our_order():
             expected = seeded(seed, lambda: stock_view(stock, as_stock(packed), kinds))
         assert torch.equal(view.edge_list, expected.edge_list)
         assert torch.equal(view.edge_feature, expected.edge_feature)

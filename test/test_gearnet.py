@@ -14,8 +14,8 @@ from proteins import (
     construction,
     double_precision,
     far_apart,
-    stable_argsort,
     stock_construction,
+    stock_in_our_order,
 )
 from torchdrug import core, layers, models
 
@@ -48,7 +48,7 @@ def graphs(proteins):
     """Our graph and TorchDrug's of the same proteins, with equal edge lists."""
     packed = ResidueProtein.pack(proteins)
     ours = construction()(packed)
-    with stable_argsort():
+    with stock_in_our_order():
         stock = stock_construction()(as_stock(packed))
     assert torch.equal(ours.edge_list, stock.edge_list)
     return ours, stock

@@ -131,7 +131,8 @@ class _Run:
             self.train()
             self.finish()
         except KeyboardInterrupt:
-            self.stop("interrupted %s" % ("in epoch %d" % (self.parts.solver.epoch + 1) if self.parts else "before training"))
+            when = "in epoch %d" % (self.parts.solver.epoch + 1) if self.parts else "before training"
+            self.stop("interrupted %s" % when)
             raise
         except TrainingStopped as error:
             raise TrainingStopped("%s. %s" % (error, self.stop(str(error)))) from None
