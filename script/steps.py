@@ -136,7 +136,8 @@ class Runner:
                     for step in ready[:self.jobs - len(running)]:
                         waiting.remove(step)
                         running[pool.submit(self._run, step)] = step
-                    done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+                    # not for ever: a signal that the system gave to another thread does not wake this one
+                    done, _ = concurrent.futures.wait(running, 0.5, concurrent.futures.FIRST_COMPLETED)
                     for future in done:
                         future.result()
                         unfinished.remove(running.pop(future).name)
