@@ -64,11 +64,18 @@ def read_rows(structures):
         raise ValueError(f"--structures takes a table (.tsv, .csv), but found `{structures}`")
     if not structures.is_file():
         raise FileNotFoundError(f"there is no table of structures `{structures}`")
-    with open(structures, newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file, delimiter="\t" if structures.suffix == ".tsv" else ","))
+    try:
+        with open(structures, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, delimiter="\t" if structures.suffix == ".tsv" else ","))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"`{structures}` is no table in UTF-8: {error}") from None
     for column in ("structure", "split", "class"):
         if not rows or column not in rows[0]:
             raise ValueError(f"`{structures}` has no rows with a column `{column}`; the quickstart needs it")
+    missing = {"train", "valid", "test"} - {row["split"] for row in rows}
+    if missing:
+        raise ValueError(f"`{structures}` has no rows with split {', '.join(sorted(missing))}, which the quickstart "
+                         f"needs")
     return rows
 
 
@@ -94,7 +101,7 @@ def plan(out, structures, rows, seeds, epochs=None):
     # what decides how a run comes out: structures, code, the versions of what it stands on, its configuration
     package = ROOT / "gearnet_plugin"
     inputs = digest(
-        structures, *(structures.parent / row["structure"] for row in rows),
+        structures, *(structures.parent / (row["structure"] or "") for row in rows),
         *(path for path in sorted(package.rglob("*.py"))
           if path.relative_to(package).parts[0] not in ("report", "embedding")),
         *(importlib.metadata.version(name) for name in ("torch", "torchdrug", "numpy", "gemmi")))

@@ -6,6 +6,7 @@
 #
 # A second run keeps what is finished. Arguments go to script/quickstart.py; `--help` lists them.
 set -euo pipefail
+unset CDPATH  # with it, `cd` may go elsewhere and prints where
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 bash "$root/script/setup.sh"

@@ -10,6 +10,7 @@
 #             e.g. TORCH_SPEC="torch==2.11.0 --index-url <the index of the CUDA or CPU builds>".
 #             It is kept for later runs, until .venv is removed or another one is given.
 set -euo pipefail
+unset CDPATH  # with it, `cd` may go elsewhere and prints where
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 venv="$root/.venv"
@@ -167,7 +168,6 @@ installed_spec="$torch_spec"
 write_state unfinished
 run_step "gearnet-plugin and what it needs" install_package
 run_step "TorchDrug ($torchdrug)" install_torchdrug
-write_state finished
 
 "$venv/bin/python" - <<'CHECK' || stop "installed, but the package cannot be imported: see above."
 import platform
@@ -176,4 +176,5 @@ import torch
 print("set-up: gearnet-plugin %s, torch %s, Python %s, GPUs: %d"
       % (gearnet_plugin.__version__, torch.__version__, platform.python_version(), torch.cuda.device_count()))
 CHECK
+write_state finished
 say "done in $SECONDS s. To work in it: source '$venv/bin/activate'"

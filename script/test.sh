@@ -5,6 +5,7 @@
 #
 # --full adds the tests marked `slow`. Everything else goes to pytest: `-x`, `-k reader`, `test/test_reader.py`.
 set -euo pipefail
+unset CDPATH  # with it, `cd` may go elsewhere and prints where
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"
 python="$root/.venv/bin/python"

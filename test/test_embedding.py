@@ -159,6 +159,21 @@ def test_what_cannot_be_read_is_left_out_and_told(model, mixed_folder, caplog):
     assert len(missing) == 2 and missing.drops == [(str(mixed_folder / "gone.pdb"), "no such file")]
 
 
+def test_of_several_sources_an_empty_one_is_told(model, files, tmp_path):
+    """An empty folder or a pattern without match ends nothing, and one file under two spellings counts once."""
+    (tmp_path / "empty").mkdir()
+    other = os.path.join(os.path.dirname(files[0]), ".", os.path.basename(files[0]))
+    result = model.embed([files[0], tmp_path / "empty", str(tmp_path / "nope*.pdb"), os.path.relpath(other)])
+    assert len(result.names) == 1
+    assert [os.path.basename(file) for file, _ in result.drops] == ["empty", "nope*.pdb"]
+
+
+def test_recipe_in_place_of_weights(run):
+    """The file beside the weights is an easy slip; the message says what to give."""
+    with pytest.raises(ValueError, match="encoder.yaml` is a recipe, not weights; give the folder it is in"):
+        load_encoder(os.path.join(run[0], "encoder.yaml"))
+
+
 def test_nothing_readable_is_an_error(model, mixed_folder):
     with pytest.raises(ValueError, match=r"none of 2 structures .* read:\n  .*empty.pdb: .*\n  .*text.cif: "):
         model.embed([mixed_folder / "empty.pdb", mixed_folder / "text.cif"])

@@ -116,7 +116,7 @@ def test_the_default_is_the_bundled_table():
 
 
 def test_keys_follow_what_decides_a_run(tmp_path, monkeypatch):
-    table = write_table(tmp_path / "chains.tsv", {"train": 1})
+    table = write_table(tmp_path / "chains.tsv", {"train": 1, "valid": 1, "test": 1})
     structure = tmp_path / "copy.pdb.gz"
     structure.write_bytes((bundled_path() / bundled_table()[0]["structure"]).read_bytes())
     table.write_text(table.read_text() + "copy.pdb.gz\ttrain\tbeta\n")
@@ -147,12 +147,16 @@ def test_keys_follow_what_decides_a_run(tmp_path, monkeypatch):
     (["--structures", "nowhere.tsv"], "there is no table of structures"),
     (["--structures", "folder"], "takes a table"),
     (["--structures", "wrong.csv"], "no rows with a column `split`"),
+    (["--structures", "train.csv"], "no rows with split test, valid"),
+    (["--structures", "latin.csv"], "latin.csv` is no table in UTF-8"),
     (["--out", "full"], "holds files that are not from here"),
 ])
 def test_wrong_arguments(tmp_path, python, arguments, message):
     (tmp_path / "folder").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("")
+    (tmp_path / "train.csv").write_text("structure,class,split\na.pdb,1,train\n")
+    (tmp_path / "latin.csv").write_bytes(b"structure,class,split\n\xff.pdb,1,train\n")
     (tmp_path / "wrong.csv").write_text("structure,class\na.pdb,1\n")
     done = python(os.path.join(ROOT, "script/quickstart.py"), "--out", "new", *arguments, cwd=tmp_path, failing=True)
     assert "error: " in done.stderr and message in done.stderr and done.stdout == ""

@@ -374,3 +374,11 @@ def test_resolution(read):
         read(cif_text(atoms, "_refine.pdbx_refine_id 1\n_refine.ls_d_res_high 2.5"), "x.cif").resolution
         == 2.5
     )
+
+
+def test_endless_chain_id_is_refused(tmp_path):
+    """Every residue carries its chain id, so one of a million characters would fill the memory."""
+    atoms = [a for number in range(1, 4) for a in backbone("GLY", number, chain="A" * 1000)]
+    path = write(tmp_path / "long.cif", cif_text(atoms))
+    with pytest.raises(ValueError, match="long.cif.*a chain id has 1000 characters, more than 64"):
+        read_structure(path)

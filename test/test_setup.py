@@ -16,7 +16,7 @@ PYTHON = """
 case "$*" in
     "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     "-m pip "*) shift 2; echo "$*" >>"$CALLS"; [ -z "$FAIL_AT" ] || [[ "$*" != *"$FAIL_AT"* ]] ;;
-    "-") cat >/dev/null ;;
+    "-") cat >/dev/null; [ -z "$CHECK_FAILS" ] ;;
     *_base_executable*) echo "$0" ;;
     *importlib.metadata*) echo "torch==2.13.0+cpu" ;;
     *) exec "%s" "$@" ;;
@@ -50,7 +50,8 @@ class Checkout:
         """Run set-up from another folder; return its exit code, its output and what pip was asked for."""
         self.calls_file.write_text("")
         environment = {name: value for name, value in os.environ.items() if name != "TORCH_SPEC"}
-        environment.update(PYTHON=str(self.python), CALLS=str(self.calls_file), FAIL_AT="")
+        environment.update(PYTHON=str(self.python), CALLS=str(self.calls_file), FAIL_AT="",
+                           CHECK_FAILS="")
         environment.update(variables)
         result = subprocess.run(["bash", str(self.root / "script" / "setup.sh")], cwd=self.root.parent,
                                 env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -111,6 +112,20 @@ def test_interrupted_run_is_started_again_from_nothing(checkout, fail_at):
     assert (code, len(calls)) == (0, 4)
     assert "starting again" in output
     assert not (checkout.venv / "half a package").exists()
+
+
+def test_set_up_that_cannot_be_imported_is_not_finished(checkout):
+    """The next run starts again instead of finding nothing to do."""
+    code, output, _ = checkout.run(CHECK_FAILS="1")
+    assert code == 2 and "installed, but the package cannot be imported" in output
+    code, output, calls = checkout.run()
+    assert code == 0 and "nothing to do" not in output and len(calls) == 4
+
+
+def test_other_folders_for_cd_do_not_matter(checkout):
+    """An exported CDPATH neither leads elsewhere nor prints into the path."""
+    code, output, _ = checkout.run(CDPATH="%s:." % ROOT)
+    assert code == 0 and str(ROOT / ".venv") not in output, output
 
 
 def test_other_torch_is_kept_for_later_runs(checkout):

@@ -204,6 +204,28 @@ def test_an_unforeseen_error_in_one_file_ends_nothing(folder, monkeypatch):
     assert dataset.drops == [(str(folder / "one.ent"), "unexpected RuntimeError: a surprise in two lines")]
 
 
+def test_residues_left_out_are_told(tmp_path, caplog):
+    """Residues without a CA, and a chain without any, are counted, logged and listed."""
+    atom = "ATOM  %5d  %-3s GLY %s%4d    %8.3f%8.3f%8.3f  1.00  0.00           %s\n"
+    lines = [atom % (i + 1, "CA" if chain == "A" and i % 2 else "N", chain, i + 1, 3.8 * i, 0, 0,
+                     "C" if chain == "A" and i % 2 else "N") for chain in "AQ" for i in range(6)]
+    (tmp_path / "half.pdb").write_text("".join(lines) + "END\n")
+    dataset = StructureFolder(tmp_path, verbose=0)
+    assert len(dataset) == 1 and dataset.drops == []
+    assert dataset.residues_left_out == {str(tmp_path / "half.pdb"): {"no CA": 9}}
+    assert "residues left out: 9 x no CA, in 1 file" in caplog.text
+    dataset.write_drops(tmp_path / "drops.tsv")
+    assert "half.pdb\tresidues left out: 9 x no CA" in (tmp_path / "drops.tsv").read_text()
+    from gearnet_plugin.embedding import LoadedEncoder
+    from gearnet_plugin.models import GearNetEncoder
+    from proteins import construction
+
+    caplog.clear()
+    result = LoadedEncoder(GearNetEncoder(21, [4], 7), construction()).embed(str(tmp_path / "half.pdb"))
+    assert result.info["residues_left_out"] == dataset.residues_left_out
+    assert "residues left out: 9 x no CA, in 1 file" in caplog.text
+
+
 # === labels ===
 
 

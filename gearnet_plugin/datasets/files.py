@@ -43,7 +43,11 @@ def find_structures(path: str | os.PathLike | Iterable) -> list[str]:
     if not files:
         raise ValueError(f"no structure in {name}; expected files ending in {', '.join(ENDINGS)}, "
                          f"each also with .gz")
-    return list(dict.fromkeys(os.path.normpath(file) for file in files))
+    # one file under two spellings counts once, under the first
+    once = {}
+    for file in files:
+        once.setdefault(os.path.abspath(file), os.path.normpath(file))
+    return list(once.values())
 
 
 def read_structures(files: Iterable[str], num_worker: int | None = 0,

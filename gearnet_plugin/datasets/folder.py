@@ -17,7 +17,7 @@ from torchdrug import core, data
 from torchdrug.core import Registry as R
 
 from .files import find_structures
-from .loading import StructuresDropped, load_structures
+from .loading import StructuresDropped, load_structures, residues_left_out
 from .table import SPLITS, Row, Table, is_table, read_table
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class StructureFolder(data.ProteinDataset, core.Configurable):
             raise ValueError(f"target, kind and classes need a table (.csv, .tsv), but path is `{path}`")
         _check_use(table, per, path, chain_column)
 
-        found, self.drops = load_structures(table.rows, per, num_worker, verbose)
+        found, self.drops, self.residues_left_out = load_structures(table.rows, per, num_worker, verbose)
         kept = [place for place, structures in enumerate(found) for _ in structures]
         self.structures = [structure for structures in found for structure in structures]
         self._codes = [_codes(structure) for structure in self.structures]
@@ -178,11 +178,14 @@ class StructureFolder(data.ProteinDataset, core.Configurable):
         return [Subset(self, indices) for indices in self._splits.values()]
 
     def write_drops(self, file):
-        """Write what was left out as a TSV file with the columns file and reason."""
+        """Write what was left out, structures and residues, as a TSV file with the columns file and reason."""
         with open(file, "w", newline="", encoding="utf-8") as fout:
             writer = csv.writer(fout, delimiter="\t", lineterminator="\n")
             writer.writerow(("file", "reason"))
             writer.writerows(self.drops)
+            writer.writerows((file, "residues left out: " + ", ".join(f"{number} x {reason}" for reason, number
+                                                                      in reasons.items()))
+                             for file, reasons in self.residues_left_out.items())
 
     def __repr__(self):
         lines = [f"#sample: {len(self)} of {len({structure.source for structure in self.structures})} files",
@@ -204,6 +207,8 @@ class StructureFolder(data.ProteinDataset, core.Configurable):
             some = "".join(f"\n  {file}: {reason}" for file, reason in self.drops[:5])
             logger.warning("%d structures cannot be used and are left out (see `drops`), the first:%s",
                            len(self.drops), some)
+        if self.residues_left_out:
+            logger.warning("residues left out: %s (see `residues_left_out`)", residues_left_out(self.residues_left_out))
         if verbose:
             logger.info("%r", self)
 

@@ -1,6 +1,8 @@
 """The structures that rows of a table name, and account of what had to be left out."""
 from __future__ import annotations
 
+from collections import Counter
+
 from gearnet_plugin.structures import Structure
 
 from .files import read_structures, unique_names
@@ -20,7 +22,7 @@ class StructuresDropped(ValueError):
 
 
 def load_structures(rows: list[Row], per: str = "chain", num_worker: int | None = 0,
-                    verbose: int = 1) -> tuple[list[list[Structure]], list[tuple[str, str]]]:
+                    verbose: int = 1) -> tuple[list[list[Structure]], list[tuple[str, str]], dict[str, dict[str, int]]]:
     """
     Read the structures that rows name, each file once.
 
@@ -31,7 +33,8 @@ def load_structures(rows: list[Row], per: str = "chain", num_worker: int | None 
         verbose (int, optional): 0 for no progress bar
 
     Returns:
-        the structures of each row, with unique names, and what was left out: (file, reason)
+        the structures of each row, with unique names; what was left out: (file, reason); and how many residues
+        the files that were read had to leave out: {file: {reason: number}}
 
     Raises:
         ValueError: no structure can be used
@@ -39,12 +42,14 @@ def load_structures(rows: list[Row], per: str = "chain", num_worker: int | None 
     places = {}
     for place, row in enumerate(rows):
         places.setdefault(row.file, []).append(place)
-    found, names, drops = [[] for _ in rows], {}, []
+    found, names, drops, residues = [[] for _ in rows], {}, [], {}
     for file, (structure, reason) in zip(places, read_structures(places, num_worker, verbose), strict=True):
         if structure is None:
             drops += [_drop(rows[place], reason) for place in places[file]]
             continue
         names[file] = structure.name
+        if structure.dropped:
+            residues[file] = structure.dropped
         chains = {str(chain.chain_ids[0]): chain for chain in structure.chains()} if per == "chain" else {}
         for place in places[file]:
             chain = rows[place].chain
@@ -65,7 +70,14 @@ def load_structures(rows: list[Row], per: str = "chain", num_worker: int | None 
         for place in places[file]:
             for structure in found[place]:
                 structure.name = name + structure.name[len(names[file]):]
-    return found, drops
+    return found, drops, residues
+
+
+def residues_left_out(residues: dict[str, dict[str, int]]) -> str:
+    """One line on the residues that files had to leave out, such as ``3 x no CA, in 2 files``."""
+    total = sum(map(Counter, residues.values()), Counter())
+    counts = ", ".join(f"{number} x {reason}" for reason, number in sorted(total.items()))
+    return f"{counts}, in {len(residues)} file{'s' if len(residues) > 1 else ''}"
 
 
 def _drop(row: Row, reason: str) -> tuple[str, str]:

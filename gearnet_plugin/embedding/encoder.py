@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from gearnet_plugin.datasets.files import find_structures, read_structures, unique_names
+from gearnet_plugin.datasets.loading import residues_left_out
 from gearnet_plugin.graphs import ResidueProtein
 from gearnet_plugin.structures import Structure, split_ending
 
@@ -101,7 +102,8 @@ class LoadedEncoder:
         if isinstance(batch_residues, bool) or not isinstance(batch_residues, int) or batch_residues < 1:
             raise ValueError(f"batch_residues should be a whole number from 1, but found `{batch_residues}`")
         drops, kept, proteins, residues, keys = [], [], [], [], []
-        for batch in _batches(_open(structures, per, drops, verbose), batch_residues):
+        missing = {}
+        for batch in _batches(_open(structures, per, drops, missing, verbose), batch_residues):
             protein, residue = self.encode(batch)
             kept += [(s.name, s.source, len(s)) for s in batch]
             if level != "residue":
@@ -114,6 +116,8 @@ class LoadedEncoder:
             raise ValueError(f"none of {len(drops)} structures can be read:{reasons}")
         if drops:
             logger.warning("left out %d structures, the first: %s: %s", len(drops), *drops[0])
+        if missing:
+            logger.warning("residues left out: %s", residues_left_out(missing))
         names, sources, lengths = zip(*kept)
         return Embeddings(
             list(names),
@@ -123,7 +127,7 @@ class LoadedEncoder:
             residues or None,
             keys or None,
             drops,
-            dict(self.info, per=per),
+            dict(self.info, per=per, residues_left_out=missing),
         )
 
     @torch.inference_mode()
@@ -146,9 +150,12 @@ class LoadedEncoder:
         return output["graph_feature"].float().cpu().numpy(), residue.float().cpu().numpy()
 
 
-def _open(structures, per: str, drops: list, verbose: int) -> Iterator[Structure]:
-    """Structures one by one, in order, as they are to be embedded; adds to ``drops`` what cannot be."""
-    items = _items(structures)
+def _open(structures, per: str, drops: list, missing: dict, verbose: int) -> Iterator[Structure]:
+    """
+    Structures one by one, in order, as they are to be embedded; adds to ``drops`` what cannot be, and to ``missing``
+    how many residues the files had to leave out.
+    """
+    items = _items(structures, drops)
     files = list(dict.fromkeys(item for item in items if isinstance(item, str)))
     names = unique_names({file: split_ending(file)[0] for file in files})
     readings = read_structures(files, verbose=0)
@@ -166,12 +173,17 @@ def _open(structures, per: str, drops: list, verbose: int) -> Iterator[Structure
             if structure is None:
                 drops.append((item, reason))
                 continue
+            if structure.dropped:
+                missing[item] = structure.dropped
             structure.name = name
             yield from structure.chains() if per == "chain" else [structure]
 
 
-def _items(structures) -> list:
-    """Files and structures that the argument of ``embed`` stands for."""
+def _items(structures, drops: list) -> list:
+    """
+    Files and structures that the argument of ``embed`` stands for. Of several sources, one that holds nothing is
+    added to ``drops``, not fatal.
+    """
     one = isinstance(structures, (str, os.PathLike, Structure))
     if not (one or isinstance(structures, Iterable)):
         found = type(structures).__name__
@@ -185,12 +197,20 @@ def _items(structures) -> list:
         raise ValueError("there is nothing to embed: the list of structures is empty")
     if len(sources) == 1 and not isinstance(sources[0], Structure):
         return find_structures(sources[0])
-    # of several paths, one that does not exist is reported, not fatal
-    return [
-        item
-        for source in sources
-        for item in ([source] if isinstance(source, Structure) else find_structures([source]))
-    ]
+    items, known = [], set()
+    for source in sources:
+        if isinstance(source, Structure):
+            items.append(source)
+            continue
+        try:
+            files = find_structures(source if os.path.isdir(source) else [source])
+        except (FileNotFoundError, ValueError) as error:
+            drops.append((os.fspath(source), str(error)))
+            continue
+        # one file under two spellings counts once
+        items += [file for file in files if os.path.abspath(file) not in known]
+        known.update(map(os.path.abspath, files))
+    return items
 
 
 def _batches(structures: Iterable[Structure], most: int) -> Iterator[list[Structure]]:

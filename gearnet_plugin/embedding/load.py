@@ -85,6 +85,8 @@ def _find_weights(path: str) -> str:
             raise FileNotFoundError(
                 f"the folder `{path}` has no `{ENCODER_WEIGHTS}`.{state}{hint} {ACCEPTED}"
             )
+    elif path.lower().endswith((".yaml", ".yml")):
+        raise ValueError(f"`{path}` is a recipe, not weights; give the folder it is in. {ACCEPTED}")
     elif os.path.isfile(path):
         weights = path
     else:

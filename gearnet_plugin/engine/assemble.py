@@ -180,14 +180,16 @@ def split(dataset):
 
 
 def report_drops(dataset, folder):
-    """Write which structures the dataset left out, and why, to ``drops.tsv``."""
+    """Write which structures and residues the dataset left out, and why, to ``drops.tsv``."""
     drops = getattr(dataset, "drops", None)
+    residues = getattr(dataset, "residues_left_out", None)
     path = os.path.join(folder, DROPS)
     with contextlib.suppress(FileNotFoundError):
         os.remove(path)  # of an attempt that did not start
-    if drops and hasattr(dataset, "write_drops"):
+    if (drops or residues) and hasattr(dataset, "write_drops"):
         dataset.write_drops(path)
-        logger.warning("%d structures cannot be used; file and reason of each are in %s", len(drops), path)
+        logger.warning("%d structures cannot be used, and %d lack residues; file and reason of each are in %s",
+                       len(drops or ()), len(residues or ()), path)
 
 
 def count_parameters(module):

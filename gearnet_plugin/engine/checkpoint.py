@@ -150,7 +150,8 @@ def _not_weights(path, error):
     if found:
         return ("`%s` holds pickled Python objects (%s), which could run code and are never loaded. Save "
                 "tensors only: torch.save(model.state_dict(), path)" % (path, found.group(1)))
-    return "`%s` is no checkpoint or is damaged: %s" % (path, text.splitlines()[0])
+    # not torch's own text: it advises to load the file unsafely
+    return "`%s` is no checkpoint or is damaged (%d bytes)" % (path, os.path.getsize(path))
 
 
 def _best_file(folder, key):

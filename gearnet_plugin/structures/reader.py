@@ -41,6 +41,8 @@ from .structure import Structure
 
 #: Coordinates from here on are no coordinates, in Å.
 LIMIT = 1e5
+#: Longest chain id that is taken; the longest in use have four characters. Every residue carries it.
+MAX_CHAIN_ID = 64
 
 # Without an element column "CA  " means calcium and " CA " carbon. Some programs write all names at the left;
 # an atom CA in a residue that is not called CA is a carbon then.
@@ -85,6 +87,9 @@ def read_structure(path: str | os.PathLike) -> Structure:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in _total(dropped).items())
         raise unreadable(path, f"it holds no protein residue with a CA atom (dropped: {reasons or 'none'})")
 
+    longest = max(columns[key].dtype.itemsize // 4 for key in ("chain_ids", "label_chain_ids"))
+    if longest > MAX_CHAIN_ID:
+        raise unreadable(path, f"a chain id has {longest} characters, more than {MAX_CHAIN_ID}")
     name = split_ending(path)[0]
     method, confidence_kind = _origin(entry, block, name)
     if confidence_kind == "plddt" and columns["confidence"].max() <= 1:
