@@ -156,7 +156,7 @@ def _open(structures, per: str, drops: list, missing: dict, verbose: int) -> Ite
     how many residues the files had to leave out.
     """
     items = _items(structures, drops)
-    files = list(dict.fromkeys(item for item in items if isinstance(item, str)))
+    files = [item for item in items if isinstance(item, str)]  # each once
     names = unique_names({file: split_ending(file)[0] for file in files})
     readings = read_structures(files, verbose=0)
     for item in tqdm(items, "Embedding", unit="structure", delay=2, disable=not verbose):
@@ -167,15 +167,14 @@ def _open(structures, per: str, drops: list, missing: dict, verbose: int) -> Ite
                 yield from item.chains()
             else:  # one chain already: it keeps its name
                 yield item
-        elif item in names:
+        else:
             structure, reason = next(readings)
-            name = names.pop(item)  # a file that is named twice counts once
             if structure is None:
                 drops.append((item, reason))
                 continue
             if structure.dropped:
                 missing[item] = structure.dropped
-            structure.name = name
+            structure.name = names[item]
             yield from structure.chains() if per == "chain" else [structure]
 
 

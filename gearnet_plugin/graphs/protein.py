@@ -88,12 +88,9 @@ class _ResidueGraph:
                       for k, v in self.__dict__.items() if not k.startswith("_cached")}
         return self._light(attributes, {k: set(v) for k, v in self.meta_dict.items()})
 
-    def _derived_first(self):
-        # nodes and residues may part ways in what follows: fix which node belongs to which residue
-        return self.atom2residue
-
     def data_mask(self, *args, **kwargs):
-        self._derived_first()
+        # nodes and residues may part ways in what follows: derive now which node belongs to which residue
+        _ = self.atom2residue
         return super().data_mask(*args, **kwargs)
 
     def clone(self):
