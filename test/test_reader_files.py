@@ -61,7 +61,7 @@ def test_content_decides(read, name, content):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("x.bcif", PLAIN_CIF, r"ending is not one of .pdb, .ent, .cif, .mmcif \(each also with .gz\)"),
+        ("x.mmtf", PLAIN_CIF, r"ending is not one of .pdb, .ent, .cif, .mmcif, .*, .h5 \(each also with .gz\)"),
         ("x", PLAIN, "ending is not one of"),
         ("x.pdb", "", "empty"),
         ("x.pdb", "\n \n", "empty"),
@@ -133,6 +133,8 @@ def test_damaged_text_never_raises_anything_else(read):
 def test_split_ending():
     assert split_ending("a/1a8o.B.CIF.gz") == ("1a8o.B", ".cif.gz")
     assert split_ending(Path("pdb1gdr.ent")) == ("pdb1gdr", ".ent")
+    assert split_ending("x.BCIF.gz") == ("x", ".bcif.gz") and split_ending("x.h5") == ("x", ".h5")
+    assert split_ending("x.tar.gz") == ("x.tar.gz", "") and split_ending("x.tar") == ("x.tar", "")
     assert split_ending("notes.txt") == ("notes.txt", "") and split_ending(".pdb") == (".pdb", "")
 
 
@@ -142,7 +144,8 @@ def test_reading_needs_no_torch():
         "import sys, types; parent = types.ModuleType('gearnet_plugin'); "
         f"parent.__path__ = [{str(ROOT / 'gearnet_plugin')!r}]; sys.modules['gearnet_plugin'] = parent; "
         "import gearnet_plugin.structures; "
-        "print(sorted({'torch', 'torchdrug', 'gearnet_plugin.compat'} & set(sys.modules)))"
+        "unwanted = {'torch', 'torchdrug', 'gearnet_plugin.compat', 'biotite', 'msgpack', 'foldcomp', 'h5py'}; "
+        "print(sorted(unwanted & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
@@ -170,6 +173,10 @@ EXCEPTIONS = {
     ),
     "pdbtools/hetatm.pdb": (0, "HETATM residues UNK that are bonded to nothing are ligands"),
     "synthetic/not_gzip.pdb.gz": (85, "text is read in spite of its ending"),
+    "biopython/1gbt.bcif.gz": (223, "BinaryCIF is read, as many as in 1GBT.cif"),
+    "biopython/3jqh.bcif.gz": (23, "BinaryCIF is read, as many as in 3JQH.cif"),
+    "biotite/1o1z.bcif": (226, "BinaryCIF is read, as many as in 1o1z.pdb"),
+    "biotite/5h73.bcif": (363, "BinaryCIF is read, as many as in 5h73.pdb"),
 }
 
 

@@ -198,7 +198,7 @@ def test_an_unforeseen_error_in_one_file_ends_nothing(folder, monkeypatch):
             raise RuntimeError("a surprise\nin two lines")
         return read_structure(path)
 
-    monkeypatch.setattr("gearnet_plugin.datasets.files.read_structure", read)
+    monkeypatch.setattr("gearnet_plugin.structures.sources.read_structure", read)
     dataset = StructureFolder(folder)
     assert dataset.names == ["third_C", "two_A", "two_B"]
     assert dataset.drops == [(str(folder / "one.ent"), "unexpected RuntimeError: a surprise in two lines")]

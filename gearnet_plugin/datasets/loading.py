@@ -3,9 +3,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from gearnet_plugin.structures import Structure
+from gearnet_plugin.structures import Structure, read_structures, unique_names
 
-from .files import read_structures, unique_names
 from .table import Row
 
 
@@ -41,17 +40,16 @@ def load_structures(rows: list[Row], per: str = "chain", num_worker: int | None 
     """
     places = {}
     for place, row in enumerate(rows):
-        places.setdefault(row.file, []).append(place)
-    found, names, drops, residues = [[] for _ in rows], {}, [], {}
-    for file, (structure, reason) in zip(places, read_structures(places, num_worker, verbose), strict=True):
+        places.setdefault(row.entry, []).append(place)
+    found, drops, residues = [[] for _ in rows], [], {}
+    for entry, (structure, reason) in zip(places, read_structures(places, num_worker, verbose), strict=True):
         if structure is None:
-            drops += [_drop(rows[place], reason) for place in places[file]]
+            drops += [_drop(rows[place], reason) for place in places[entry]]
             continue
-        names[file] = structure.name
         if structure.dropped:
-            residues[file] = structure.dropped
+            residues[entry.source] = structure.dropped
         chains = {str(chain.chain_ids[0]): chain for chain in structure.chains()} if per == "chain" else {}
-        for place in places[file]:
+        for place in places[entry]:
             chain = rows[place].chain
             if per != "chain":
                 found[place] = [structure]
@@ -66,10 +64,12 @@ def load_structures(rows: list[Row], per: str = "chain", num_worker: int | None 
         reasons = "".join(f"\n  {file}: {reason}" for file, reason in drops[:5])
         raise ValueError(f"none of {len(places)} structures can be used, the first:{reasons}")
 
-    for file, name in unique_names(names).items():
-        for place in places[file]:
-            for structure in found[place]:
-                structure.name = name + structure.name[len(names[file]):]
+    # rows that name one chain share it
+    items = {id(structure): (structure, entry) for entry, own in places.items()
+             for place in own for structure in found[place]}
+    named = [(entry.source, structure.name[len(entry.stem):]) for structure, entry in items.values()]
+    for (structure, _), name in zip(items.values(), unique_names(named), strict=True):
+        structure.name = name
     return found, drops, residues
 
 

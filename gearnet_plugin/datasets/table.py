@@ -11,6 +11,8 @@ import difflib
 import os
 from dataclasses import dataclass
 
+from gearnet_plugin.structures import Entry
+
 from .labels import Target, parse_target, quoted
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
@@ -19,12 +21,21 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class Row:
-    """A structure: row number, file, author's chain id (``""``: all chains) and split (``""``: none)."""
+    """
+    A structure: row number, file, author's chain id (``""``: all chains), split (``""``: none), and where to read
+    it if it is no file on its own.
+    """
 
     number: int
     file: str
     chain: str = ""
     split: str = ""
+    member: Entry | None = None
+
+    @property
+    def entry(self) -> Entry:
+        """What to read."""
+        return self.member or Entry(self.file, self.file)
 
 
 @dataclass(frozen=True)

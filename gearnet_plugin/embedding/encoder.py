@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from gearnet_plugin.datasets.files import find_structures, read_structures, unique_names
 from gearnet_plugin.datasets.loading import residues_left_out
 from gearnet_plugin.graphs import ResidueProtein
-from gearnet_plugin.structures import Structure, split_ending
+from gearnet_plugin.structures import Entry, Structure, find_structures, read_structures, unique_names
 
 from .result import RESIDUE_KEYS, Embeddings
 
@@ -77,7 +76,7 @@ class LoadedEncoder:
 
         Parameters:
             structures (str, Path, Structure or list): files, folders or glob patterns, as
-                :func:`gearnet_plugin.datasets.files.find_structures` takes them; structures already read; a
+                :func:`gearnet_plugin.structures.find_entries` takes them; structures already read; a
                 list of both
             level (str, optional): ``protein``, ``residue`` or ``both``
             batch_residues (int, optional): residues that are computed at once, which bounds the memory: one takes
@@ -102,8 +101,8 @@ class LoadedEncoder:
         if isinstance(batch_residues, bool) or not isinstance(batch_residues, int) or batch_residues < 1:
             raise ValueError(f"batch_residues should be a whole number from 1, but found `{batch_residues}`")
         drops, kept, proteins, residues, keys = [], [], [], [], []
-        missing = {}
-        for batch in _batches(_open(structures, per, drops, missing, verbose), batch_residues):
+        missing, suffixes = {}, []
+        for batch in _batches(_open(structures, per, drops, missing, suffixes, verbose), batch_residues):
             protein, residue = self.encode(batch)
             kept += [(s.name, s.source, len(s)) for s in batch]
             if level != "residue":
@@ -120,7 +119,7 @@ class LoadedEncoder:
             logger.warning("residues left out: %s", residues_left_out(missing))
         names, sources, lengths = zip(*kept)
         return Embeddings(
-            list(names),
+            _names(names, sources, suffixes),
             list(sources),
             np.array(lengths),
             np.concatenate(proteins) if proteins else None,
@@ -150,32 +149,43 @@ class LoadedEncoder:
         return output["graph_feature"].float().cpu().numpy(), residue.float().cpu().numpy()
 
 
-def _open(structures, per: str, drops: list, missing: dict, verbose: int) -> Iterator[Structure]:
+def _open(
+    structures, per: str, drops: list, missing: dict, suffixes: list, verbose: int
+) -> Iterator[Structure]:
     """
-    Structures one by one, in order, as they are to be embedded; adds to ``drops`` what cannot be, and to ``missing``
-    how many residues the files had to leave out.
+    Structures one by one, in order, as they are to be embedded; adds to ``drops`` what cannot be, to ``missing``
+    how many residues the files had to leave out, and to ``suffixes`` what the name of each has after that of its
+    file, ``None`` for structures already read.
     """
     items = _items(structures, drops)
-    files = [item for item in items if isinstance(item, str)]  # each once
-    names = unique_names({file: split_ending(file)[0] for file in files})
-    readings = read_structures(files, verbose=0)
+    readings = read_structures([item for item in items if isinstance(item, Entry)], verbose=0)
     for item in tqdm(items, "Embedding", unit="structure", delay=2, disable=not verbose):
         if isinstance(item, Structure):
             if len(item) == 0:
                 drops.append((item.source or item.name, "it holds no residue"))
-            elif per == "chain" and len(set(item.chain_ids.tolist())) > 1:
-                yield from item.chains()
-            else:  # one chain already: it keeps its name
-                yield item
+                continue
+            # one chain already keeps its name
+            several = per == "chain" and len(set(item.chain_ids.tolist())) > 1
+            for structure in item.chains() if several else [item]:
+                suffixes.append(None)
+                yield structure
         else:
             structure, reason = next(readings)
             if structure is None:
-                drops.append((item, reason))
+                drops.append((item.source, reason))
                 continue
             if structure.dropped:
-                missing[item] = structure.dropped
-            structure.name = names[item]
-            yield from structure.chains() if per == "chain" else [structure]
+                missing[item.source] = structure.dropped
+            for part in structure.chains() if per == "chain" else [structure]:
+                suffixes.append(part.name[len(structure.name) :])
+                yield part
+
+
+def _names(names, sources, suffixes) -> list[str]:
+    """Names of all, unique among what was read; structures given as such keep theirs."""
+    read = [(source, suffix) for source, suffix in zip(sources, suffixes, strict=True) if suffix is not None]
+    unique = iter(unique_names(read))
+    return [name if suffix is None else next(unique) for name, suffix in zip(names, suffixes, strict=True)]
 
 
 def _items(structures, drops: list) -> list:
@@ -207,8 +217,8 @@ def _items(structures, drops: list) -> list:
             drops.append((os.fspath(source), str(error)))
             continue
         # one file under two spellings counts once
-        items += [file for file in files if os.path.abspath(file) not in known]
-        known.update(map(os.path.abspath, files))
+        items += [file for file in files if os.path.abspath(file.source) not in known]
+        known.update(os.path.abspath(file.source) for file in files)
     return items
 
 

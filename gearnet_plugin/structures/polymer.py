@@ -96,8 +96,14 @@ def _add_bonded(found: list, members: set, ligands: set) -> list[int]:
         members = {
             i for i in waiting if bonds[i] & waiting and (found[i][1] < UNKNOWN_TYPE or len(found[i][0]) > 1)
         }
-    while grown := {i for i in waiting - members if bonds[i] & members}:
-        members = members | grown
+    members = set(members)
+    reached = list(members)
+    while reached:
+        last = reached.pop()
+        for i in range(last - 2, last + 3):
+            if i in waiting and i not in members and last in bonds[i]:
+                members.add(i)
+                reached.append(i)
     return sorted(members)
 
 

@@ -1,4 +1,4 @@
-"""Read PDB and mmCIF files into Cα arrays.
+"""Read structure files into Cα arrays.
 
 What is taken from a file:
 
@@ -20,14 +20,21 @@ What is taken from a file:
   finite, or |x| ≥ 1e5 Å); ``no residue number``; ``repeated CA`` (a further Cα of the same residue and
   alternate location).
 - **Confidence** is the pLDDT for models of AlphaFold and ESMFold and mmCIF models that declare a pLDDT
-  metric, on a scale of 0 to 100 (0 to 1 is rescaled); known by the header, or by a file name
-  ``AF-*-F*-model*``, unless an experimental method is given. Otherwise it is the B-factor.
+  metric, on a scale of 0 to 100 (0 to 1 is rescaled); known by the header, or by a
+  title or file name ``AF-*-F*-model*``, unless an experimental method is given. Otherwise it is the B-factor.
+  What is not finite is taken for 0.
+
+BinaryCIF is read as mmCIF; FoldComp and HDF5, which know neither HETATM nor what belongs to a polymer, as PDB
+files of ATOM records. FoldComp entries keep one chain, and number their residues without gaps (:mod:`.fcz`). HDF5
+files of the Fold3D release name no chains and no insertion codes, so that inserted residues of one name that
+follow each other are one (:mod:`.hdf5`).
 
 Read as the file has them: deposited coordinates, not the biological assembly.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections import Counter
@@ -35,14 +42,15 @@ from collections import Counter
 import gemmi
 import numpy as np
 
-from .content import is_mmcif, read_content, split_ending, unreadable
+from .content import as_text, content_format, read_file, split_ending, unpack, unreadable
 from .polymer import chain_residues
 from .structure import Structure
 
 #: Coordinates from here on are no coordinates, in Å.
 LIMIT = 1e5
-#: Longest chain id that is taken; the longest in use have four characters. Every residue carries it.
-MAX_CHAIN_ID = 64
+#: Longest chain id and residue name that are taken; the longest in use have five characters. In an array every
+#: residue takes as much as the longest.
+MAX_NAME = 64
 
 # Without an element column "CA  " means calcium and " CA " carbon. Some programs write all names at the left;
 # an atom CA in a residue that is not called CA is a carbon then.
@@ -53,44 +61,49 @@ PREDICTED_TITLE = re.compile(r"ALPHAFOLD|ESMFOLD", re.IGNORECASE)
 
 def read_structure(path: str | os.PathLike) -> Structure:
     """
-    Read all protein chains of the first model of a PDB or mmCIF file.
+    Read all protein chains of the first model of a structure file.
 
     What counts as a residue is said at the top of this module.
 
     Parameters:
-        path (str or Path): file ``.pdb``, ``.ent``, ``.cif`` or ``.mmcif``, each also with ``.gz``
+        path (str or Path): file ``.pdb``, ``.ent``, ``.cif`` or ``.mmcif``; with the extra ``formats`` also
+            BinaryCIF ``.bcif``, FoldComp ``.fcz``, and ``.hdf5`` or ``.h5`` as the Fold3D data have it; each
+            also with ``.gz``
 
     Returns:
         Structure: named like the file without its ending
 
     Raises:
         FileNotFoundError: there is no such file
-        ValueError: the file is no structure, empty, damaged, or holds no protein; the message says which
+        ValueError: the file is no structure, empty, damaged, or holds no protein; or what reads its format is
+            not installed; the message says which
     """
-    data = read_content(path)
-    from_mmcif = is_mmcif(path, data)
+    return parse_structure(read_file(path), split_ending(path)[0], os.fspath(path))
+
+
+def parse_structure(data: bytes, name: str, source: str) -> Structure:
+    """
+    Read a structure from the bytes of a file, as :func:`read_structure` does.
+
+    Parameters:
+        data (bytes): content in any of the formats, packed with gzip or not; it tells its format itself
+        name (str): name of the structure
+        source (str): where it comes from, for messages and :attr:`Structure.source`
+
+    Raises:
+        ValueError: as :func:`read_structure`
+    """
+    data = unpack(source, data)
+    format = content_format(source, data)
     try:
-        if from_mmcif:
-            entry, block = _parse_mmcif(data)
-        else:
-            entry, block = _parse_pdb(data), None
-        columns, dropped = _read_columns(entry, from_mmcif)
-        if not from_mmcif and _total(dropped)["no CA"]:
-            aligned = LEFT_ALIGNED_CA.sub(rb"\1 CA ", data)
-            if aligned != data:
-                entry = _parse_pdb(aligned)
-                columns, dropped = _read_columns(entry, from_mmcif)
+        entry, block, columns, dropped = _parse(data, format)
     except (RuntimeError, ValueError, IndexError) as error:
         message = " ".join(str(error).split())
-        raise unreadable(path, f"it is damaged, cut off or not in its format: {message}") from None
+        raise unreadable(source, f"it is damaged, cut off or not in its format: {message}") from None
     if not columns:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in _total(dropped).items())
-        raise unreadable(path, f"it holds no protein residue with a CA atom (dropped: {reasons or 'none'})")
+        raise unreadable(source, f"it holds no protein residue with a CA atom (dropped: {reasons or 'none'})")
 
-    longest = max(columns[key].dtype.itemsize // 4 for key in ("chain_ids", "label_chain_ids"))
-    if longest > MAX_CHAIN_ID:
-        raise unreadable(path, f"a chain id has {longest} characters, more than {MAX_CHAIN_ID}")
-    name = split_ending(path)[0]
     method, confidence_kind = _origin(entry, block, name)
     if confidence_kind == "plddt" and columns["confidence"].max() <= 1:
         columns["confidence"] = columns["confidence"] * 100
@@ -98,12 +111,50 @@ def read_structure(path: str | os.PathLike) -> Structure:
         name=name,
         **columns,
         confidence_kind=confidence_kind,
-        resolution=entry.resolution if entry.resolution > 0 else None,
+        resolution=entry.resolution if 0 < entry.resolution < math.inf else None,
         method=method,
-        source=os.fspath(path),
+        source=source,
         dropped=dict(_total(dropped)),
         dropped_by_chain=dropped,
     )
+
+
+def _parse(data: bytes, format: str) -> tuple[gemmi.Structure, gemmi.cif.Block | None, dict, dict]:
+    """Entry, block if it is mmCIF, and what :func:`_read_columns` gives."""
+    # The modules of the optional formats stay out of the way of those who read none.
+    if format in ("mmcif", "bcif"):
+        if format == "bcif":
+            from .binarycif import read_block
+
+            block = read_block(data)
+            entry = gemmi.make_structure_from_block(block)
+        else:
+            entry, block = _parse_mmcif(as_text(data))
+        return entry, block, *_read_columns(entry, from_mmcif=True)
+    if format == "hdf5":
+        from .hdf5 import read_atoms
+
+        entry = read_atoms(data)
+        return entry, None, *_read_columns(entry, from_mmcif=False)
+    if format == "fcz":
+        from .fcz import decompress
+
+        text, first = decompress(data)
+        entry = _parse_pdb(text)
+        columns, dropped = _read_columns(entry, from_mmcif=False)
+        if columns:
+            columns["residue_numbers"] += first - 1
+        return entry, None, columns, dropped
+
+    data = as_text(data)
+    entry = _parse_pdb(data)
+    columns, dropped = _read_columns(entry, from_mmcif=False)
+    if _total(dropped)["no CA"]:
+        aligned = LEFT_ALIGNED_CA.sub(rb"\1 CA ", data)
+        if aligned != data:
+            entry = _parse_pdb(aligned)
+            columns, dropped = _read_columns(entry, from_mmcif=False)
+    return entry, None, columns, dropped
 
 
 def _parse_mmcif(data: bytes) -> tuple[gemmi.Structure, gemmi.cif.Block]:
@@ -148,6 +199,11 @@ def _read_columns(entry: gemmi.Structure, from_mmcif: bool) -> tuple[dict[str, n
     if not rows:
         return {}, dropped
     types, names, numbers, insertions, positions, confidence, _, labels = zip(*rows, strict=True)
+    for kind, texts in (("chain id", [name for name, _ in chains]), ("chain id", labels), ("residue name", names)):
+        if (longest := max(map(len, texts))) > MAX_NAME:
+            raise ValueError(f"a {kind} has {longest} characters, more than {MAX_NAME}")
+    confidence = np.array(confidence, dtype=np.float32)
+    confidence[~np.isfinite(confidence)] = 0
     chain_ids = np.repeat(*zip(*chains, strict=True))
     return {
         "positions": np.array(positions, dtype=np.float32),
@@ -157,7 +213,7 @@ def _read_columns(entry: gemmi.Structure, from_mmcif: bool) -> tuple[dict[str, n
         "residue_numbers": np.array(numbers, dtype=np.int32),
         "insertion_codes": np.array(insertions),
         "residue_names": np.array(names),
-        "confidence": np.array(confidence, dtype=np.float32),
+        "confidence": confidence,
     }, dropped
 
 
@@ -235,7 +291,7 @@ def _origin(entry: gemmi.Structure, block: gemmi.cif.Block | None, name: str) ->
         metrics = [*block.find_values("_ma_qa_metric.type"), *block.find_values("_ma_qa_metric.name")]
         is_model |= any(category.startswith("_ma_") for category in block.get_mmcif_category_names())
     if (
-        any(PREDICTED_NAME.fullmatch(text) for text in (name, info.get("_entry.id", "")))
+        any(PREDICTED_NAME.fullmatch(text) for text in (name, info.get("_entry.id", ""), titles[0].strip()))
         or any(PREDICTED_TITLE.search(title) for title in titles)
         or any("plddt" in metric.lower() for metric in metrics)
     ):

@@ -1,0 +1,337 @@
+"""
+Prepared structures on disk: sharded, memory-mapped, immutable, checked as they are read.
+
+A store is a folder::
+
+    manifest.json     how it was made, what it holds, size and checksum of every other file
+    index.arrow       where to find a name
+    shards/           000000.arrow, 000001.arrow, ...: see :mod:`.shard`
+    drops.tsv         what was left out, and why
+
+Opening reads the manifest alone. Shards are mapped when first needed and their pages are the operating system's, so
+processes that read one store, forked or not, share one copy of it in memory. Made by :mod:`.prepare`.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import operator
+import os
+from bisect import bisect_right
+from collections.abc import Iterator
+
+import numpy as np
+
+from .manifest import DROPS, INDEX, MANIFEST, PLAN, SHARDS, StoreError, read_manifest, shard_name
+from .shard import ResidueArrays, Shard
+from .structure import Structure
+
+
+class StructureStore:
+    """
+    The structures of a store, by number and by name.
+
+    Parameters:
+        path (str or Path): folder of the store
+
+    Raises:
+        FileNotFoundError: there is no such folder, or a shard is missing
+        StoreError: the folder is no whole store, or a file has another size than it was written with
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = os.fspath(path)
+        self.manifest = read_manifest(path)
+        self._starts = [0, *itertools.accumulate(shard.structures for shard in self.manifest.shards)]
+        self._shards: list[Shard | None] = [None] * len(self.manifest.shards)
+        self._index = None
+        self._check_files()
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, index) -> Structure | list[Structure]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        shard, row = self._place(index)
+        return shard.structure(row)
+
+    def __iter__(self) -> Iterator[Structure]:
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, name) -> bool:
+        return bool(self.numbers(name))
+
+    def __reduce__(self):
+        # a process that gets a store maps the files itself
+        return type(self), (self.path,)
+
+    def __repr__(self) -> str:
+        counts = self.manifest.counts
+        return f"{type(self).__name__}({self.path!r}): {counts['structures']} structures, {counts['residues']} residues"
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, the report of what was left out apart."""
+        return (
+            sum(shard.size for shard in self.manifest.shards)
+            + self.manifest.index["size"]
+            + os.path.getsize(os.path.join(self.path, MANIFEST))
+        )
+
+    # === one structure ===
+
+    def residues(self, index: int) -> ResidueArrays:
+        """
+        The residues of a structure without the text around them, at an eighth of the time of ``store[index]``.
+
+        Raises:
+            IndexError: there is no such structure
+            StoreError: the structure is not what was written
+        """
+        shard, row = self._place(index)
+        return shard.residues(row)
+
+    def get(self, name: str) -> Structure:
+        """The structure of a name. Raises as :meth:`index`."""
+        return self[self.index(name)]
+
+    def index(self, name: str) -> int:
+        """
+        The number of the structure that has a name.
+
+        Raises:
+            KeyError: there is none
+            StoreError: several have it, or the index is damaged
+        """
+        found = self.numbers(name)
+        if len(found) > 1:
+            raise StoreError(
+                f"store `{self.path}`: {len(found)} structures are called `{name}` "
+                f"(numbers {', '.join(map(str, found))}); ask by number"
+            )
+        if not found:
+            self._check_index()
+            raise KeyError(f"store `{self.path}` has no structure `{name}`")
+        return found[0]
+
+    def numbers(self, name) -> list[int]:
+        """Numbers of the structures that have a name: one, none, or those that share it."""
+        if not isinstance(name, str):
+            return []
+        if self._index is None:
+            self._index = read_index(self.path, self.manifest.index)
+        hashes, numbers = self._index
+        first, last = (int(np.searchsorted(hashes, name_hash(name), side)) for side in ("left", "right"))
+        return [number for number in map(int, numbers[first:last]) if self._name_or_none(number) == name]
+
+    def name(self, index: int) -> str:
+        """The name of a structure."""
+        shard, row = self._place(index)
+        return shard.text("name", row)
+
+    # === all of them ===
+
+    @property
+    def names(self) -> Iterator[str]:
+        """Names by number, one shard after the other."""
+        for number in range(len(self._shards)):
+            shard = self._shard(number)
+            for row in range(len(shard)):
+                yield shard.text("name", row)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of residues of each structure, int32."""
+        return self.column("length")
+
+    def column(self, name: str) -> np.ndarray:
+        """
+        A value of every structure: ``length``, ``mean_confidence``, ``resolution``, ``method`` or
+        ``confidence_kind``.
+
+        Returns:
+            np.ndarray: numbers, or words as objects, of shape [number of structures]
+        """
+        allowed = ("length", "mean_confidence", "resolution", "method", "confidence_kind")
+        if name not in allowed:
+            raise ValueError(f"a store has no column `{name}` with a value a structure; there are {', '.join(allowed)}")
+        parts = [np.zeros(0, dtype=np.int32)]
+        for number in range(len(self._shards)):
+            shard = self._shard(number)
+            values = shard.arrays[name]
+            parts.append(np.array(shard.words[name] or [""], dtype=object)[values] if name in shard.words else values)
+        return np.concatenate(parts[1:] or parts)
+
+    def drops(self) -> list[tuple[str, str]]:
+        """What was left out when the store was made: (file, reason) of each."""
+        with open(os.path.join(self.path, DROPS), newline="", encoding="utf-8") as file:
+            return [tuple(row) for row in itertools.islice(csv.reader(file, delimiter="\t"), 1, None)]
+
+    def problems(self) -> Iterator[tuple[int, str]]:
+        """
+        Check every byte.
+
+        Yields:
+            for each shard its number and what is wrong with it, ``""`` for nothing; for the index, number -1
+        """
+        from .arrow import file_crc
+
+        for number, info in enumerate(self.manifest.shards):
+            try:
+                if file_crc(self._file(number)) == info.crc:
+                    yield number, ""
+                    continue
+                shard = self._shard(number)
+                bad = [self._starts[number] + row for row in range(len(shard)) if not shard.is_sound(row)]
+            except (OSError, StoreError) as error:
+                yield number, str(error)
+                continue
+            names = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
+            yield (
+                number,
+                (
+                    f"store `{self.path}`: {len(bad)} structures of shard {shard_name(number)} are damaged: {names}"
+                    if bad
+                    else f"store `{self.path}`: unused bytes of shard {shard_name(number)} have changed"
+                ),
+            )
+        try:
+            self._check_index()
+            yield -1, ""
+        except (OSError, StoreError) as error:
+            yield -1, str(error)
+
+    # === files ===
+
+    def _place(self, index) -> tuple[Shard, int]:
+        """Shard and row of a structure, whose checksum is right."""
+        number = operator.index(index)
+        if number < 0:
+            number += len(self)
+        if not 0 <= number < len(self):
+            raise IndexError(f"store `{self.path}` has {len(self)} structures, but number {index} was asked for")
+        which = bisect_right(self._starts, number) - 1
+        shard, row = self._shard(which), number - self._starts[which]
+        if not shard.is_sound(row):
+            raise StoreError(
+                f"store `{self.path}`: structure {number} in shard {shard_name(which)} is damaged, its checksum "
+                f"is wrong; the others can still be read. `gearnet doctor {self.path}` checks them all; bring "
+                f"the shard back from a copy, or make the store anew with `gearnet prepare --overwrite`"
+            )
+        return shard, row
+
+    def _shard(self, number: int) -> Shard:
+        shard = self._shards[number]
+        if shard is None:
+            # pyarrow costs 0.2 s and 25 MB, which a process that opens no shard need not pay
+            from .arrow import DamagedFile, Frame, open_shard
+
+            try:
+                shard = open_shard(self._file(number), Frame(*self.manifest.shards[number].frame))
+            except FileNotFoundError:
+                raise self._missing(number) from None
+            except DamagedFile as error:
+                raise self._wrong(number, str(error)) from None
+            self._shards[number] = shard
+        return shard
+
+    def _file(self, number: int) -> str:
+        return os.path.join(self.path, SHARDS, shard_name(number))
+
+    def _check_files(self) -> None:
+        try:
+            with os.scandir(os.path.join(self.path, SHARDS)) as entries:
+                sizes = {entry.name: entry.stat().st_size for entry in entries}
+        except FileNotFoundError:
+            sizes = {}
+        for number, info in enumerate(self.manifest.shards):
+            size = sizes.get(shard_name(number))
+            if size is None:
+                raise self._missing(number)
+            if size != info.size:
+                raise self._wrong(number, f"it has {size} bytes instead of {info.size}")
+
+    def _missing(self, number: int) -> FileNotFoundError:
+        return FileNotFoundError(
+            f"store `{self.path}`: shard {shard_name(number)} is missing, with structures {self._starts[number]} to "
+            f"{self._starts[number + 1] - 1}; bring it back from a copy, or make the store anew with "
+            f"`gearnet prepare --overwrite`"
+        )
+
+    def _wrong(self, number: int, how: str) -> StoreError:
+        return StoreError(
+            f"store `{self.path}`: shard {shard_name(number)}, with structures {self._starts[number]} to "
+            f"{self._starts[number + 1] - 1}, is cut off or damaged: {how}; bring it back from a copy, or make "
+            f"the store anew with `gearnet prepare --overwrite`"
+        )
+
+    # === names ===
+
+    def _name_or_none(self, number: int) -> str | None:
+        """A name without a look at the checksum of its row: only names that are asked for are compared."""
+        if not 0 <= number < len(self):
+            return None
+        which = bisect_right(self._starts, number) - 1
+        try:
+            return self._shard(which).text("name", number - self._starts[which])
+        except UnicodeDecodeError:
+            return None
+
+    def _check_index(self) -> None:
+        from .arrow import file_crc
+
+        try:
+            sound = file_crc(os.path.join(self.path, INDEX)) == self.manifest.index["crc"]
+        except FileNotFoundError:
+            sound = False
+        if not sound:
+            raise _bad_index(self.path)
+
+
+def name_hash(name: str) -> np.uint64:
+    """64 bits of BLAKE2 of a name, the same on every machine."""
+    return np.uint64(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little"))
+
+
+def write_index(store: str, names: Iterator[str], count: int) -> tuple[dict, int]:
+    """
+    Write the index of a store: the hashes of all names in order, each with the number of its structure.
+
+    Returns:
+        what the manifest says of it, and the number of structures that have a name which is not theirs alone
+    """
+    import pyarrow as pa
+
+    from .arrow import write_columns
+
+    hashes = np.fromiter(map(name_hash, names), dtype=np.uint64, count=count)
+    # stable: structures of one name keep their order
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    temporary = os.path.join(store, PLAN, f"{INDEX}.{os.getpid()}.tmp")
+    frame = write_columns({"name_hash": pa.array(ordered), "structure": pa.array(order.astype(np.uint32))}, temporary)
+    os.replace(temporary, os.path.join(store, INDEX))
+    same = ordered[1:] == ordered[:-1]
+    shared = int((np.append(same, False) | np.append(False, same)).sum())
+    return frame._asdict(), shared
+
+
+def read_index(store: str, info: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes and numbers of the index of a store, mapped."""
+    from .arrow import DamagedFile, Frame, open_columns
+
+    try:
+        batch = open_columns(os.path.join(store, INDEX), Frame(**info))
+    except (FileNotFoundError, DamagedFile):
+        raise _bad_index(store) from None
+    return tuple(batch.column(name).to_numpy(zero_copy_only=True) for name in ("name_hash", "structure"))
+
+
+def _bad_index(store: str) -> StoreError:
+    return StoreError(
+        f"store `{store}`: {INDEX} is missing or damaged, so names cannot be found; structures can be had by "
+        f"number. Bring it back from a copy, or make the store anew with `gearnet prepare --overwrite`"
+    )
