@@ -47,7 +47,8 @@ WE_NEED = [
     "click",
     "easydict",
     "gemmi>=0.6.5",
-    "joblib",
+    "joblib>=1.4",  # results as they are ready, in any order
+    "pyarrow>=14",
     "pyyaml",
 ]
 
@@ -62,8 +63,9 @@ EXTRAS = {
     "report": ["plotly", "captum", "tensorboard"],
     # kernels for NVIDIA and AMD GPUs
     "fused": ["triton; sys_platform == 'linux'"],
-    # biotite reads the same structures in another way; torch-geometric must not notice that this package is imported
-    "test": ["biotite", "pytest>=8", "ruff", "torch-geometric"],
+    # the optional formats and a cluster of two processes; biotite reads the same structures in another way too;
+    # torch-geometric must not notice that this package is imported
+    "test": ["biotite", "dask", "distributed", "foldcomp", "h5py", "pytest>=8", "ruff", "torch-geometric"],
 }
 
 setup(
@@ -82,6 +84,8 @@ setup(
         "Topic :: Scientific/Engineering :: Bio-Informatics",
     ],
     packages=find_packages(include=["gearnet_plugin", "gearnet_plugin.*"]),
+    # not an entry point, whose first act would be to import all of the package, torch and TorchDrug
+    scripts=["script/gearnet"],
     package_data={"gearnet_plugin": ["py.typed", "structures/data/*"]},
     python_requires=">=3.10",
     install_requires=TORCHDRUG_NEEDS + WE_NEED,

@@ -1,21 +1,44 @@
 """
 gearnet-plugin: geometric structure pretraining of proteins (GearNet, arXiv 2203.06125) for TorchDrug.
 
-Importing this package makes TorchDrug importable and registers our components in its ``core.Registry``.
+Importing this package makes TorchDrug importable and registers our components in its ``core.Registry``. With
+``GEARNET_PLUGIN_LIGHT=1`` in the environment it imports neither torch nor TorchDrug and registers nothing until
+:func:`register` is called: enough to read structure files and stores, in a tenth of the time and memory.
 """
-from gearnet_plugin import compat
+import os
 
-compat.activate()
-
-# what follows imports TorchDrug
-from gearnet_plugin import datasets, layers, models, tasks  # noqa: E402
-from gearnet_plugin.embedding import LoadedEncoder, load_encoder  # noqa: E402
-from gearnet_plugin.graphs import ResidueProtein  # noqa: E402
-from gearnet_plugin.structures import Structure, read_structure  # noqa: E402
+from gearnet_plugin.structures import Structure, StructureStore, read_structure
 
 __version__ = "0.1.0"
 
 __all__ = [
     "datasets", "layers", "models", "tasks",
-    "LoadedEncoder", "ResidueProtein", "Structure", "load_encoder", "read_structure",
+    "LoadedEncoder", "ResidueProtein", "Structure", "StructureStore", "load_encoder", "read_structure", "register",
 ]
+
+
+def register():
+    """Make TorchDrug importable and register our components; done by the import of this package unless it is light."""
+    from gearnet_plugin import compat
+
+    compat.activate()
+
+    # what follows imports TorchDrug
+    from gearnet_plugin import datasets, layers, models, tasks
+    from gearnet_plugin.embedding import LoadedEncoder, load_encoder
+    from gearnet_plugin.graphs import ResidueProtein
+
+    globals().update(datasets=datasets, layers=layers, models=models, tasks=tasks, LoadedEncoder=LoadedEncoder,
+                     load_encoder=load_encoder, ResidueProtein=ResidueProtein)
+
+
+def __getattr__(name):
+    # reached only for what is not there, which after a light import is all that needs TorchDrug
+    if name in __all__ and os.environ.get("GEARNET_PLUGIN_LIGHT") == "1":
+        raise AttributeError(f"`gearnet_plugin.{name}` needs torch and TorchDrug, but GEARNET_PLUGIN_LIGHT=1 keeps "
+                             f"them out; unset it, or call gearnet_plugin.register() first")
+    raise AttributeError(f"module `gearnet_plugin` has no attribute `{name}`")
+
+
+if os.environ.get("GEARNET_PLUGIN_LIGHT") != "1":
+    register()

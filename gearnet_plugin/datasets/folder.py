@@ -1,33 +1,28 @@
 """One's own structures: a folder, a list or a table of files, with labels and splits."""
 from __future__ import annotations
 
-import csv
-import logging
 import math
-import operator
 import os
-from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.utils.data import Subset
 
-from gearnet_plugin.graphs import ResidueProtein
-from torchdrug import core, data
+from gearnet_plugin.structures import StructureStore, find_structures
+from gearnet_plugin.structures.manifest import is_store
+from torchdrug import core
 from torchdrug.core import Registry as R
 
-from .files import find_structures
-from .loading import StructuresDropped, load_structures, residues_left_out
+from .base import StructureDataset
+from .loading import load_structures
+from .stored import LoadedStructures, StoredStructures, find_rows
 from .table import SPLITS, Row, Table, is_table, read_table
-
-logger = logging.getLogger(__name__)
 
 # keys of an item to which TorchDrug's tasks give a meaning of their own
 RESERVED = ("graph", "labeled", "targets")
 
 
 @R.register("datasets.StructureFolder")
-class StructureFolder(data.ProteinDataset, core.Configurable):
+class StructureFolder(StructureDataset, core.Configurable):
     """
     Protein structures from files, with labels and splits if a table gives them.
 
@@ -45,17 +40,21 @@ class StructureFolder(data.ProteinDataset, core.Configurable):
     the file and the reason of each. A faulty table is an error at once.
 
     Parameters:
-        path (str or list): a folder (with its subfolders), a glob pattern, a structure file, a text file
-            (``.txt``) with one path a line, a list of these, or a table (``.csv``, ``.tsv``)
+        path (str or list): a folder (with its subfolders), a glob pattern, a structure file, an archive of such, a
+            text file (``.txt``) with one path a line, a list of these, a table (``.csv``, ``.tsv``), or a store that
+            ``gearnet prepare`` made
         target (str or list of str, optional): columns of the table that hold labels
         kind (str or list of str, optional): ``class``, ``multilabel`` (labels in a cell separated by ``;``)
             or ``number``, for all targets or for each. By default inferred from the cells, and logged.
         classes (list of str, optional): names of the classes by number, where they shall be those of another
             table; for several targets, a list for each
-        per (str, optional): ``chain`` makes an item of each protein chain, ``entry`` of all chains of a file
+        per (str, optional): ``chain`` makes an item of each protein chain, ``entry`` of all chains of a file; by
+            default ``chain``, or what the store was made with
         structure_column (str, optional): name of the column of files
         chain_column (str, optional): name of the column of chains; ``None`` takes all chains
         split_column (str, optional): name of the column of splits; ``None`` ignores it
+        store (str, optional): a store in which the structures of a table are looked up by name, in place of reading
+            files: ``structure`` and ``chain`` of a row name ``<structure>_<chain>``, folder and ending do not matter
         unknown (str, optional): what an unknown residue counts as, see :meth:`ResidueProtein.from_arrays`
         transform (Callable, optional): protein transformation function, applied to each item
         num_worker (int, optional): number of processes that read files; -1 for one a core. Each takes
@@ -64,28 +63,40 @@ class StructureFolder(data.ProteinDataset, core.Configurable):
         verbose (int, optional): 0 logs only warnings
     """
 
-    def __init__(self, path, target=None, kind=None, classes=None, per="chain", structure_column="structure",
-                 chain_column="chain", split_column="split", unknown="glycine", transform=None, num_worker=0,
-                 strict=False, verbose=1):
-        if per not in ("chain", "entry"):
+    def __init__(self, path, target=None, kind=None, classes=None, per=None, structure_column="structure",
+                 chain_column="chain", split_column="split", store=None, unknown="glycine", transform=None,
+                 num_worker=0, strict=False, verbose=1):
+        if per not in (None, "chain", "entry"):
             raise ValueError(f"per should be `chain` or `entry`, but found `{per}`")
-        # a wrong value is better told before an hour of reading than after
-        ResidueProtein.from_arrays(np.zeros((1, 3)), [0], unknown=unknown)
-        self.unknown = unknown
-        self.transform = transform
+        self.configure(transform, unknown)
 
+        store = _open_store(path, store)
+        if store:
+            per = _per_of_store(store, per)
         if is_table(path):
             table = read_table(path, target, kind, classes, structure_column, chain_column, split_column)
         elif target is None and kind is None and classes is None:
-            table = Table([Row(0, file) for file in find_structures(path)], {})
+            rows = [] if store else [Row(0, entry.source, member=entry) for entry in find_structures(path)]
+            table = Table(rows, {})
         else:
             raise ValueError(f"target, kind and classes need a table (.csv, .tsv), but path is `{path}`")
         _check_use(table, per, path, chain_column)
 
-        found, self.drops, self.residues_left_out = load_structures(table.rows, per, num_worker, verbose)
-        kept = [place for place, structures in enumerate(found) for _ in structures]
-        self.structures = [structure for structures in found for structure in structures]
-        self._codes = [_codes(structure) for structure in self.structures]
+        self.residues_left_out = {}
+        if store and not is_table(path):
+            kept, self.drops, self.structures = [], [], StoredStructures(store)
+        elif store:
+            found, self.drops = find_rows(store, table.rows)
+            if not any(found):
+                raise ValueError(f"none of {len(found)} rows of `{path}` is in the store `{store.path}`; its first "
+                                 f"structure is called `{store.name(0)}`")
+            kept = [place for place, numbers in enumerate(found) for _ in numbers]
+            numbers = np.array([number for numbers in found for number in numbers], dtype=np.int64)
+            self.structures = StoredStructures(store, numbers)
+        else:
+            found, self.drops, self.residues_left_out = load_structures(table.rows, per or "chain", num_worker, verbose)
+            kept = [place for place, structures in enumerate(found) for _ in structures]
+            self.structures = LoadedStructures([structure for structures in found for structure in structures])
 
         splits = [table.rows[place].split for place in kept]
         self._splits = {name: [i for i, split in enumerate(splits) if split == name] for name in SPLITS
@@ -95,46 +106,14 @@ class StructureFolder(data.ProteinDataset, core.Configurable):
         self.targets = {name: [target.values[place] for place in kept]
                         for name, target in table.targets.items()}
         self._multilabel = next((name for name, kind in self.kinds.items() if kind == "multilabel"), None)
-        self._report(strict, verbose)
+        self.report(strict, verbose)
 
-    # === items ===
-
-    def graph(self, index):
-        """The protein of an item without transform; its tensors are its own, to be changed at will."""
-        structure = self.structures[index]
-        chain_id, insertion_code = self._codes[index]
-        return ResidueProtein.from_arrays(
-            structure.positions.copy(), structure.residue_types, chain_id=chain_id,
-            residue_number=structure.residue_numbers, insertion_code=insertion_code,
-            b_factor=structure.confidence.copy(), unknown=self.unknown)
-
-    def get_item(self, index):
-        item = {"graph": self.graph(index)}
+    def labels(self, index):
         if self._multilabel is None:
-            item.update({name: values[index] for name, values in self.targets.items()})
-        else:
-            item["targets"] = torch.zeros(len(self.classes[self._multilabel]))
-            item["targets"][list(self.targets[self._multilabel][index])] = 1
-        if self.transform:
-            item = self.transform(item)
-        return item
-
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return [self.get_item(i) for i in range(*index.indices(len(self)))]
-        if isinstance(index, list):
-            return [self.get_item(i) for i in index]
-        return self.get_item(operator.index(index))
-
-    def __len__(self):
-        return len(self.structures)
-
-    # === what is in it ===
-
-    @property
-    def names(self):
-        """Name of each item: ``<file>_<chain>``, with the folder where several files have one name."""
-        return [structure.name for structure in self.structures]
+            return {name: values[index] for name, values in self.targets.items()}
+        targets = torch.zeros(len(self.classes[self._multilabel]))
+        targets[list(self.targets[self._multilabel][index])] = 1
+        return {"targets": targets}
 
     @property
     def tasks(self):
@@ -145,21 +124,6 @@ class StructureFolder(data.ProteinDataset, core.Configurable):
     def num_classes(self):
         """Number of classes or labels by target; 1 for a number."""
         return {name: len(self.classes.get(name, [name])) for name in self.targets}
-
-    @property
-    def data(self):
-        """The proteins alone, from which TorchDrug's dataset properties are made."""
-        return _Proteins(self)
-
-    @property
-    def has_split(self):
-        """Whether the table names splits."""
-        return bool(self._splits)
-
-    @property
-    def split_names(self):
-        """Names of the splits that :meth:`split` returns, in its order."""
-        return list(self._splits)
 
     def split(self):
         """
@@ -172,23 +136,10 @@ class StructureFolder(data.ProteinDataset, core.Configurable):
             raise ValueError("these structures have no splits; use a table with a column `split` that holds "
                              "`train`, `valid` and `test` (or name it by split_column), or "
                              "torch.utils.data.random_split")
-        for name, indices in self._splits.items():
-            if not indices:
-                raise ValueError(f"no structure of split `{name}` can be used; `drops` says why")
-        return [Subset(self, indices) for indices in self._splits.values()]
-
-    def write_drops(self, file):
-        """Write what was left out, structures and residues, as a TSV file with the columns file and reason."""
-        with open(file, "w", newline="", encoding="utf-8") as fout:
-            writer = csv.writer(fout, delimiter="\t", lineterminator="\n")
-            writer.writerow(("file", "reason"))
-            writer.writerows(self.drops)
-            writer.writerows((file, "residues left out: " + ", ".join(f"{number} x {reason}" for reason, number
-                                                                      in reasons.items()))
-                             for file, reasons in self.residues_left_out.items())
+        return super().split()
 
     def __repr__(self):
-        lines = [f"#sample: {len(self)} of {len({structure.source for structure in self.structures})} files",
+        lines = [f"#sample: {len(self)} of {self.structures.num_file} files",
                  f"left out: {len(self.drops)}"]
         if self.has_split:
             sizes = {name: len(indices) for name, indices in self._splits.items()}
@@ -199,29 +150,6 @@ class StructureFolder(data.ProteinDataset, core.Configurable):
             kind = f"{self.kinds[name]} x {self.num_classes[name]}"
             lines.append(f"target `{name}`: {kind}, {empty} without label")
         return "{}(\n  {}\n)".format(type(self).__name__, "\n  ".join(lines))
-
-    def _report(self, strict, verbose):
-        if strict and self.drops:
-            raise StructuresDropped(self.drops)
-        if self.drops:
-            some = "".join(f"\n  {file}: {reason}" for file, reason in self.drops[:5])
-            logger.warning("%d structures cannot be used and are left out (see `drops`), the first:%s",
-                           len(self.drops), some)
-        if self.residues_left_out:
-            logger.warning("residues left out: %s (see `residues_left_out`)", residues_left_out(self.residues_left_out))
-        if verbose:
-            logger.info("%r", self)
-
-
-class _Proteins(Sequence):
-    def __init__(self, dataset):
-        self.dataset = dataset
-
-    def __len__(self):
-        return len(self.dataset)
-
-    def __getitem__(self, index):
-        return self.dataset.graph(index)
 
 
 def _check_use(table, per, path, chain_column):
@@ -240,8 +168,23 @@ def _check_use(table, per, path, chain_column):
                              f"rename the column")
 
 
-def _codes(structure):
-    """Chain ids and insertion codes as the numbers a protein has for them, in as few bytes as they need."""
-    graph = ResidueProtein.from_structure(structure)
-    codes = graph.chain_id.numpy(), graph.insertion_code.numpy()
-    return [code.astype(np.uint8 if code.max() < 256 else np.int32) for code in codes]
+def _open_store(path, store):
+    """The store that path or store names, None for files."""
+    if is_store(path):
+        if store is not None:
+            raise ValueError(f"path is a store already, `{path}`; store is for tables")
+        return StructureStore(path)
+    if store is None:
+        return None
+    if not is_table(path):
+        raise ValueError(f"store `{store}` needs a table (.csv, .tsv) that names structures in it, but path is "
+                         f"`{path}`; for all structures of the store, give it as path")
+    return StructureStore(store)
+
+
+def _per_of_store(store, per):
+    made = store.manifest.recipe["per"]
+    if per not in (None, made):
+        raise ValueError(f"per is `{per}`, but the store `{store.path}` was made with `{made}`; leave per out, or make "
+                         f"another store with `gearnet prepare --per {per}`")
+    return made

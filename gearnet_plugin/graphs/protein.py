@@ -7,6 +7,7 @@ stock layer, transform and task still finds it.
 
 Shapes: N residues (= nodes), E edges, B proteins.
 """
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -53,6 +54,7 @@ _DERIVED = {
 
 _NO_EDGES = torch.zeros(0, 3, dtype=torch.long)
 _NO_WEIGHTS = torch.zeros(0)
+_ZERO = torch.tensor(0)
 
 
 class _ResidueGraph:
@@ -169,26 +171,55 @@ class ResidueProtein(_ResidueGraph, data.Protein):
         if int(code.min()) < 0 or int(code.max()) > UNKNOWN:
             raise ValueError("residue_type should be in 0..%d (%d is unknown), but found %d..%d"
                              % (UNKNOWN, UNKNOWN, code.min(), code.max()))
-        if unknown != "glycine":
-            raise ValueError("unknown should be `glycine`, but found `%s`" % unknown)
-        missing = code == UNKNOWN
-        attributes = {"node_position": position, "residue_type": code.masked_fill(missing, 0),
-                      "unknown_residue": missing}
-        meta = {"node_position": {"node"}, "residue_type": {"residue"}, "unknown_residue": {"residue"}}
+        _check_unknown(unknown)
         optional = [("chain_id", chain_id, torch.long), ("residue_number", residue_number, torch.long),
                     ("insertion_code", insertion_code, torch.long), ("b_factor", b_factor, torch.float)]
+        values = {}
         for name, value, dtype in optional:
             if value is not None:
                 value = torch.as_tensor(value).to(dtype)
                 if value.shape != (n,):
                     raise ValueError("%s should have shape (%d,) like the residue types, but found %s"
                                      % (name, n, tuple(value.shape)))
-                attributes[name] = value
-                meta[name] = set(_DERIVED[name][0])
-        count = torch.tensor(n)
-        attributes.update(view="residue", num_atom=count, num_residue=count, num_bond=torch.tensor(0),
+                values[name] = value
+        missing = code == UNKNOWN
+        return cls._make(position, code.masked_fill(missing, 0), missing, values)
+
+    @classmethod
+    def _make(cls, position, code, missing, values):
+        """Make a protein from tensors of the right types and shapes."""
+        attributes = {"node_position": position, "residue_type": code, "unknown_residue": missing, **values}
+        meta = {"node_position": {"node"}, "residue_type": {"residue"}, "unknown_residue": {"residue"}}
+        for name in values:
+            meta[name] = set(_DERIVED[name][0])
+        count = torch.tensor(len(code))
+        attributes.update(view="residue", num_atom=count, num_residue=count, num_bond=_ZERO,
                           num_relation=None, _edge_list=_NO_EDGES, _edge_weight=_NO_WEIGHTS, _unit_weights=True)
         return cls._light(attributes, meta)
+
+    @classmethod
+    def from_residues(cls, residues, unknown="glycine"):
+        """
+        Make a protein from an item of a store, :class:`gearnet_plugin.structures.shard.ResidueArrays`.
+
+        The same as :meth:`from_structure` of that structure, without making its texts. All tensors are the protein's
+        own.
+        """
+        _check_unknown(unknown)
+        # One array for all whole numbers, because an item has to cost less than the calls that would make five.
+        types = residues.residue_types
+        numbers = np.empty((4, len(types)), dtype=np.int64)
+        missing = types == UNKNOWN
+        numbers[0] = types
+        if missing.any():
+            numbers[0][missing] = 0
+        for place, values in ((1, _chain_places(residues.run_chains)), (2, _code_places(residues.run_codes))):
+            numbers[place] = values[0] if len(values) == 1 else np.repeat(values, residues.run_lengths)
+        numbers[3] = residues.residue_numbers
+        residue_type, chain_id, insertion_code, residue_number = torch.from_numpy(numbers).unbind()
+        return cls._make(torch.from_numpy(residues.positions), residue_type, torch.from_numpy(missing), {
+            "chain_id": chain_id, "residue_number": residue_number, "insertion_code": insertion_code,
+            "b_factor": torch.from_numpy(residues.confidence.astype(np.float32))})
 
     @classmethod
     def from_structure(cls, structure, unknown="glycine"):
@@ -197,15 +228,10 @@ class ResidueProtein(_ResidueGraph, data.Protein):
 
         A chain gets the place of its id in TorchDrug's alphabet when all ids are there, else a running number.
         """
-        chains = list(dict.fromkeys(structure.chain_ids.tolist()))
-        alphabet = data.Protein.alphabet2id
-        # TorchDrug writes a blank for place 0, which is also what a file without chain ids has
-        places = {c: alphabet[c or " "] if all((x or " ") in alphabet for x in chains) else i + 1
-                  for i, c in enumerate(chains)}
         return cls.from_arrays(structure.positions, structure.residue_types,
-                               chain_id=[places[c] for c in structure.chain_ids.tolist()],
+                               chain_id=_chain_places(structure.chain_ids.tolist()),
                                residue_number=structure.residue_numbers,
-                               insertion_code=[alphabet.get(c or " ", 0) for c in structure.insertion_codes.tolist()],
+                               insertion_code=_code_places(structure.insertion_codes.tolist()),
                                b_factor=structure.confidence, unknown=unknown)
 
     @classmethod
@@ -353,6 +379,26 @@ class PackedResidueProtein(_ResidueGraph, data.PackedProtein):
 
 
 ResidueProtein.packed_type = PackedResidueProtein
+
+
+def _check_unknown(unknown):
+    if unknown != "glycine":
+        raise ValueError("unknown should be `glycine`, but found `%s`" % unknown)
+
+
+def _chain_places(chains):
+    """Each chain id as its place in TorchDrug's alphabet if all ids are there, else as a running number."""
+    alphabet = data.Protein.alphabet2id
+    known = list(dict.fromkeys(chains))
+    # TorchDrug writes a blank for place 0, which is also what a file without chain ids has
+    inside = all((chain or " ") in alphabet for chain in known)
+    places = {chain: alphabet[chain or " "] if inside else number for number, chain in enumerate(known, 1)}
+    return [places[chain] for chain in chains]
+
+
+def _code_places(codes):
+    """Each insertion code as its place in TorchDrug's alphabet, 0 for none."""
+    return [data.Protein.alphabet2id.get(code or " ", 0) for code in codes]
 
 
 def _starts(sizes):

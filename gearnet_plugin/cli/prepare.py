@@ -1,0 +1,101 @@
+"""``gearnet prepare``: from any pile of structure files to a store."""
+
+import os
+import sys
+
+import click
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--out", required=True, metavar="STORE", help="Folder of the store.")
+@click.option("--workers", type=int, metavar="N", help="Number of processes.  [default: one a core]")
+@click.option(
+    "--backend",
+    type=click.Choice(["loky", "dask"]),
+    default="loky",
+    show_default=True,
+    help="Processes of this machine, or of a Dask cluster that sees the same files.",
+)
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Of the Dask cluster, such as tcp://host:8786.  [default: start one here]"
+)
+@click.option(
+    "--min-confidence", type=float, metavar="X", help="Leave out predicted structures with a mean pLDDT below X."
+)
+@click.option("--max-length", type=int, metavar="L", help="Leave out what has more than L residues.")
+@click.option(
+    "--per",
+    type=click.Choice(["chain", "entry"]),
+    default="chain",
+    show_default=True,
+    help="A structure for each protein chain, or one for all chains of a file.",
+)
+@click.option("--compact", is_flag=True, help="Coordinates in steps of 0.01 Å: 10 instead of 16 bytes a residue.")
+@click.option(
+    "--confidence",
+    type=click.Choice(["uint8", "float"]),
+    default="uint8",
+    show_default=True,
+    help="pLDDT and B-factors as whole numbers from 0 to 255, or as they are.",
+)
+@click.option(
+    "--strict", is_flag=True, help="Exit with 2 if anything had to be left out; the store is made all the same."
+)
+@click.option("--overwrite", is_flag=True, help="Remove a store that is there first.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def prepare(sources, out, workers, backend, scheduler, strict, overwrite, quiet, **recipe):
+    """
+    Make a store of structure files: PDB, mmCIF, BinaryCIF, FoldComp, each also with .gz, and HDF5 of the Fold3D
+    release.
+
+    A SOURCE is a folder (with its subfolders), a file, a glob pattern in quotes, a tar archive (read without
+    unpacking it), a FoldComp database, or a text file (.txt) with one of these a line.
+
+    Killed at any moment and run again, it goes on where it stopped. What cannot be used is in STORE/drops.tsv, with
+    the reason.
+    """
+    from gearnet_plugin.structures.prepare import Recipe, prepare
+
+    try:
+        done = prepare(
+            sources, out, Recipe(**recipe), workers, backend, scheduler, overwrite, verbose=0 if quiet else 1
+        )
+    except KeyboardInterrupt:
+        click.echo("interrupted; run the same command again, which goes on where it stopped", err=True)
+        return 130
+    _tell(done, out)
+    return 2 if strict and done.drops else 0
+
+
+def _tell(done, out):
+    """Say what is there now and what is not, in a few lines."""
+    counts = done.store.manifest.counts
+    size = done.store.size
+    click.echo(
+        f"{out}: {counts['structures']:,} structures, {counts['residues']:,} residues, {size / 1e6:,.2f} MB "
+        f"({size / counts['residues']:.1f} bytes a residue)"
+    )
+    if not done.made:
+        click.echo(f"All of it was there: {counts['files']:,} files, nothing to do.")
+    elif done.done_before:
+        click.echo(f"Went on after {done.done_before:,} of {counts['files']:,} files.")
+    if counts["drops"]:
+        click.echo(f"Left out: {counts['drops']:,}. Why, in {os.path.join(out, 'drops.tsv')}; the first:")
+        for file, reason in done.store.drops()[:5]:
+            click.echo(f"  {file}: {reason}")
+    if counts["residues_left_out"]:
+        reasons = ", ".join(f"{number:,} x {reason}" for reason, number in counts["residues_left_out"].items())
+        click.echo(f"Residues left out of structures that were kept: {reasons}")
+    for key, text in (
+        ("other_formats", "files not read: the same structure, by folder and name, in another file"),
+        ("without_plddt", "structures have no pLDDT, so --min-confidence kept them"),
+        (
+            "confidence_clipped",
+            "B-factors below 0 or above 255 were brought to 0 or 255; --confidence float keeps them",
+        ),
+        ("shared_names", "structures share a name with another one and can be had by number only"),
+    ):
+        if counts[key]:
+            click.echo(f"{counts[key]:,} {text}")
+    sys.stdout.flush()

@@ -1,0 +1,67 @@
+"""The store of a dataset: made from its files at first use, by one of the processes that want it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+
+from gearnet_plugin.structures import StructureStore
+from gearnet_plugin.structures.manifest import MANIFEST, StoreBusy, StoreError
+from gearnet_plugin.structures.prepare import Recipe, prepare
+
+logger = logging.getLogger(__name__)
+
+# between two looks whether another process has finished, in seconds
+PAUSE = 0.5
+
+
+def prepared_store(
+    path,
+    name: str,
+    sources: Iterable | Callable[[], Iterable],
+    recipe: Recipe | None = None,
+    num_worker: int | None = None,
+    verbose: int = 1,
+) -> StructureStore:
+    """
+    Open the store ``<path>/<name>.store``; make it first if it is not there.
+
+    Of several processes, the ranks of a run for instance, one makes it and the others wait. What is there is taken as
+    it is: the files it was made of may be gone.
+
+    Parameters:
+        path (str): folder of the dataset
+        name (str): name of the dataset's class
+        sources (list or Callable): files, as :func:`~gearnet_plugin.structures.find_entries` takes them, or what
+            gives them;
+            called only if they are needed, so that it may download
+        recipe (Recipe, optional): what to put in
+        num_worker (int, optional): number of processes; by default one a core
+        verbose (int, optional): 0 for no progress bar
+
+    Raises:
+        StoreError: the store that is there was made with other options, or is damaged
+        ValueError: as :func:`~gearnet_plugin.structures.prepare.prepare`
+    """
+    recipe, out = recipe or Recipe(), os.path.join(os.path.expanduser(os.fspath(path)), f"{name}.store")
+    told = False
+    while not os.path.exists(os.path.join(out, MANIFEST)):
+        os.makedirs(os.path.dirname(out) or ".", exist_ok=True)
+        try:
+            # a process that comes second may find all done
+            prepare(sources() if callable(sources) else sources, out, recipe, num_worker, verbose=verbose)
+        except StoreBusy:
+            if not told:
+                logger.warning("another process is preparing `%s`; waiting for it", out)
+            told = True
+            time.sleep(PAUSE)
+    store = StructureStore(out)
+    if store.manifest.recipe != asdict(recipe):
+        raise StoreError(
+            f"the store `{out}` was made with other options ({store.manifest.recipe}) than the dataset wants "
+            f"({asdict(recipe)}); remove it, and it is made anew"
+        )
+    return store

@@ -1,0 +1,136 @@
+"""Measuring for script/benchmark.py: two ways of doing one thing, turn by turn, and the memory of a process."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times as long the first way takes: median over pairs, 95 % bootstrap interval; medians in seconds."""
+
+    median: float
+    low: float
+    high: float
+    first: float
+    second: float
+    pairs: int
+
+    def __str__(self):
+        return "%.3g (%.3g to %.3g)" % (self.median, self.low, self.high)
+
+
+def compare(first, second, pairs=11, warm_up=1):
+    """
+    Time two calls turn by turn, so that a busy neighbour slows both.
+
+    Parameters:
+        first, second (Callable): the calls, or lists of as many calls as there shall be pairs
+        pairs (int, optional): number of pairs
+        warm_up (int, optional): calls of each that do not count
+    """
+    firsts, seconds = ([call] * pairs if callable(call) else list(call) for call in (first, second))
+    for call in firsts[:warm_up] + seconds[:warm_up]:
+        call()
+    times = [(_time(a), _time(b)) for a, b in zip(firsts, seconds, strict=True)]
+    return ratio(times)
+
+
+def ratio(times):
+    """The Ratio of pairs of times in seconds."""
+    ratios = np.array([a / b for a, b in times])
+    draws = np.random.default_rng(0).integers(len(ratios), size=(2000, len(ratios)))
+    low, high = np.quantile(np.median(ratios[draws], axis=1), [0.025, 0.975])
+    return Ratio(
+        float(np.median(ratios)),
+        float(low),
+        float(high),
+        statistics.median(a for a, _ in times),
+        statistics.median(b for _, b in times),
+        len(times),
+    )
+
+
+def _time(call):
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def memory():
+    """
+    Memory of this process in MiB: ``uss``, what would be free if it ended alone; ``anonymous``, the part of it that
+    is not pages of files, which the system can drop at any time.
+    """
+    sizes = {}
+    with open("/proc/self/smaps_rollup") as file:
+        for line in file:
+            words = line.split()
+            if words[-1] == "kB":
+                sizes[words[0].rstrip(":")] = int(words[1]) * 1024 / MIB
+    return {"uss": sizes["Private_Clean"] + sizes["Private_Dirty"], "anonymous": sizes["Anonymous"]}
+
+
+def in_process(code, *arguments, **environment):
+    """
+    Run Python code in a process of its own, which prints JSON on its last line.
+
+    The code finds ``memory`` defined and its arguments in ``sys.argv[1:]``.
+    """
+    folder = os.path.dirname(os.path.abspath(__file__))
+    code = "import json, os, sys, time\nsys.path[:0] = [%r, %r]\nfrom measure import memory\n%s" % (
+        os.path.dirname(folder),
+        folder,
+        code,
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def machine():
+    """What the numbers of a report depend on."""
+    from importlib import metadata
+
+    def version(package):
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            return None
+
+    def git(*arguments):
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, cwd=os.path.dirname(os.path.abspath(__file__))
+        )
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        with open("/proc/cpuinfo") as file:
+            cpu = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        cpu = platform.processor()
+    packages = ("torch", "torchdrug", "torch-scatter", "torch-cluster", "numpy", "gemmi", "pyarrow", "rdkit")
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {package: version(package) for package in packages},
+        "commit": git("rev-parse", "--short", "HEAD"),
+        "changed": bool(git("status", "--porcelain")),
+    }
