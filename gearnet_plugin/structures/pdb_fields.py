@@ -41,13 +41,13 @@ SHORTEST, LONGEST = 66, 100
 BLOCK = 1 << 16
 
 
-def words_of(data: bytes, first: int) -> tuple[np.ndarray, np.ndarray]:
+def words_of(data: bytes, first: int, end: int) -> tuple[np.ndarray, np.ndarray]:
     """
-    The words that begin at each byte of a text, from one place on, and the bytes.
+    The words that begin at each byte of a piece of text, and the bytes.
 
     A newline follows for the last line, and blanks so that no field of it lies beyond the end.
     """
-    text = b"".join((memoryview(data)[first:], b"\n", b" " * LONGEST))
+    text = b"".join((memoryview(data)[first:end], b"\n", b" " * LONGEST))
     return np.ndarray(len(text) - 7, "<u8", text, strides=(1,)), np.frombuffer(text, np.uint8)
 
 

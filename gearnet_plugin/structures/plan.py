@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .content import missing_formats, split_ending
+from .content import missing_formats
 from .manifest import PLAN, write_atomically
 from .names import unique_names
 from .sources import Entry, find_entries
@@ -30,7 +30,7 @@ ENTRIES = "entries.jsonl"
 NUM_SHARDS = 256
 SHARD_FILES = (128, 4096)
 # Which of several formats of one structure to read: all hold the same atoms, and these come in the order of speed.
-FORMATS = (".pdb", ".ent", ".fcz", ".bcif", ".cif", ".mmcif")
+FORMATS = (".pdb", ".ent", ".fcz", ".bcif", ".cif", ".mmcif", ".hdf5", ".h5")
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def make_plan(store: str, sources: Iterable, report=None) -> Plan:
     hashes, endings = array("Q"), set()
     with open(raw, "wb") as file:
         for entry in find_entries(sources, scratch=os.path.join(store, PLAN, "unpacked")):
-            stem, ending = split_ending(entry.source)
+            stem = entry.stem
             hashes.append(_hash(stem))
-            endings.add(ending)
+            endings.add(entry.ending)
             file.write(_line(stem, entry))
             if report and len(hashes) % 1000 == 0:
                 report(len(hashes))
@@ -191,7 +191,7 @@ def _repeated(hashes: np.ndarray) -> set[int]:
 
 
 def _rank(entry: Entry) -> int:
-    ending = split_ending(entry.source)[1].removesuffix(".gz")
+    ending = entry.ending.removesuffix(".gz")
     return FORMATS.index(ending) if ending in FORMATS else len(FORMATS)
 
 

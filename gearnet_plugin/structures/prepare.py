@@ -227,7 +227,10 @@ def make_shard(store: str, part: int, start: int, stop: int, recipe: dict) -> in
 
 def _items(structure: Structure, name: str, per: str) -> list[Structure]:
     """What a file becomes, under the name that is its own in the store."""
-    structure.name = name
+    # names of files that are no UTF-8 text
+    structure.name, structure.source = (
+        text.encode("utf-8", "backslashreplace").decode() for text in (name, structure.source)
+    )
     return structure.chains() if per == "chain" else [structure]
 
 

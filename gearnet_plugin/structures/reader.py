@@ -105,7 +105,7 @@ def parse_structure(data: bytes, name: str, source: str) -> Structure:
         raise unreadable(source, f"it holds no protein residue with a CA atom (dropped: {reasons or 'none'})")
 
     method, confidence_kind = _origin(entry, block, name)
-    if confidence_kind == "plddt" and columns["confidence"].max() <= 1:
+    if confidence_kind == "plddt" and 0 <= columns["confidence"].min() and columns["confidence"].max() <= 1:
         columns["confidence"] = columns["confidence"] * 100
     return Structure(
         name=name,

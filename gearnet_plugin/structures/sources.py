@@ -11,9 +11,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from .archives import database_members, is_archive, is_database, is_packed, tar_members, unpack_tar
+from .archives import Member, database_members, is_archive, is_database, is_packed, tar_members, unpack_tar
 from .content import ENDINGS, read_bytes, split_ending, unreadable
 from .manifest import is_store
+from .parallel import count_workers, spread
 from .reader import parse_structure, read_structure
 from .structure import Structure
 
@@ -135,20 +136,16 @@ def read_structures(
 
     Parameters:
         entries (list of Entry): from :func:`find_structures`
-        num_worker (int, optional): number of processes as joblib counts them (-1 for one a core); with 0, 1
-            and ``None`` this process does the work
+        num_worker (int, optional): number of processes, -1 for one a core; with 0, 1 and ``None`` this process
+            does the work
         verbose (int, optional): 0 for no progress bar; else there is one if reading takes more than two
             seconds
     """
     from tqdm import tqdm
 
     entries = list(entries)
-    if num_worker in (None, 0, 1):
-        results = map(try_read, entries)
-    else:
-        from joblib import Parallel, delayed
-
-        results = Parallel(n_jobs=num_worker, return_as="generator")(delayed(try_read)(entry) for entry in entries)
+    workers = 1 if num_worker in (None, 0) else count_workers(num_worker)
+    results = spread(try_read, ((entry,) for entry in entries), workers, ordered=True)
     return iter(tqdm(results, "Reading structures", len(entries), unit="file", delay=2, disable=not verbose))
 
 
@@ -197,26 +194,31 @@ def _without_repeats(sources: list[str]) -> Iterator[str]:
 def _open(path: str, scratch: str | None) -> Iterator[Entry]:
     """The entries of a file: itself, or its members."""
     source = os.path.normpath(path)
-    if is_archive(path) and os.path.isfile(path):
+    if os.path.isdir(path) and not os.access(path, os.R_OK | os.X_OK):
+        yield Entry(source, source, refusal="the folder must not be listed")
+    elif is_archive(path) and os.path.isfile(path):
         try:
-            packed = is_packed(path)
-        except OSError as error:
-            yield Entry(source, source, refusal=str(error.strerror))
-            return
-        try:
-            file = unpack_tar(path, scratch or _temporary_folder()) if packed else source
+            file = _plain_archive(source, scratch)
         except ValueError as error:
             yield Entry(source, source, refusal=str(error))
-            return
-        members = tar_members(file)
+        else:
+            yield from _members(file, source, tar_members(file))
     elif is_database(path):
-        file, members = source, database_members(path)
-    elif os.path.isdir(path) and not os.access(path, os.R_OK | os.X_OK):
-        yield Entry(source, source, refusal="the folder must not be listed")
-        return
+        yield from _members(source, source, database_members(source))
     else:
         yield Entry(source, source)
-        return
+
+
+def _plain_archive(path: str, scratch: str | None) -> str:
+    """The archive itself, or its unpacked copy."""
+    try:
+        packed = is_packed(path)
+    except OSError as error:
+        raise ValueError(error.strerror) from None
+    return unpack_tar(path, scratch or _temporary_folder()) if packed else path
+
+
+def _members(file: str, source: str, members: Iterator[Member]) -> Iterator[Entry]:
     try:
         for name, offset, size, refusal in members:
             full = f"{source}/{name}" if name else source

@@ -167,7 +167,7 @@ class StructureStore:
 
     def drops(self) -> list[tuple[str, str]]:
         """What was left out when the store was made: (file, reason) of each."""
-        with open(os.path.join(self.path, DROPS), newline="", encoding="utf-8") as file:
+        with open(os.path.join(self.path, DROPS), newline="", encoding="utf-8", errors="surrogateescape") as file:
             return [tuple(row) for row in itertools.islice(csv.reader(file, delimiter="\t"), 1, None)]
 
     def problems(self) -> Iterator[tuple[int, str]]:
