@@ -43,6 +43,7 @@ import gemmi
 import numpy as np
 
 from .content import as_text, content_format, read_file, split_ending, unpack, unreadable
+from .plain_pdb import read_plain
 from .polymer import chain_residues
 from .structure import Structure
 
@@ -147,6 +148,10 @@ def _parse(data: bytes, format: str) -> tuple[gemmi.Structure, gemmi.cif.Block |
         return entry, None, columns, dropped
 
     data = as_text(data)
+    plain = read_plain(data)
+    if plain is not None:
+        entry, columns, dropped = plain
+        return entry, None, columns, dropped
     entry = _parse_pdb(data)
     columns, dropped = _read_columns(entry, from_mmcif=False)
     if _total(dropped)["no CA"]:
