@@ -55,8 +55,8 @@ WE_NEED = [
 EXTRAS = {
     # the compiled packages; where they are missing, equal functions in plain PyTorch take their place
     "scatter": ["torch-scatter", "torch-cluster"],
-    # BinaryCIF, FoldComp, HDF5
-    "formats": ["biotite", "foldcomp", "h5py"],
+    # BinaryCIF (its container is MessagePack, which biotite reads by msgpack too), FoldComp, HDF5
+    "formats": ["biotite", "msgpack", "foldcomp", "h5py"],
     # preparing data on several machines
     "cluster": ["dask", "distributed"],
     # 3D pages, attribution, tracking
@@ -65,7 +65,7 @@ EXTRAS = {
     "fused": ["triton; sys_platform == 'linux'"],
     # the optional formats and a cluster of two processes; biotite reads the same structures in another way too;
     # torch-geometric must not notice that this package is imported
-    "test": ["biotite", "dask", "distributed", "foldcomp", "h5py", "pytest>=8", "ruff", "torch-geometric"],
+    "test": ["biotite", "dask", "distributed", "foldcomp", "h5py", "msgpack", "pytest>=8", "ruff", "torch-geometric"],
 }
 
 setup(

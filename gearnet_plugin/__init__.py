@@ -19,6 +19,8 @@ __all__ = [
 
 def register():
     """Make TorchDrug importable and register our components; done by the import of this package unless it is light."""
+    # processes started from here on need TorchDrug too
+    os.environ.pop("GEARNET_PLUGIN_LIGHT", None)
     from gearnet_plugin import compat
 
     compat.activate()

@@ -152,7 +152,9 @@ def test_wheel_holds_every_file_of_the_package(repository_files, tmp_path):
     assert result.returncode == 0, result.stderr
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
         packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert packed == {path for path in repository_files if path.startswith("gearnet_plugin/")}
+        (command,) = (name for name in packed if name.endswith(".data/scripts/gearnet"))
+        assert wheel.read(command).startswith(b"#!python")
+    assert packed - {command} == {path for path in repository_files if path.startswith("gearnet_plugin/")}
 
 
 def test_pytest_reads_the_settings_of_the_root(pytestconfig):

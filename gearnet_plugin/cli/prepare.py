@@ -7,8 +7,20 @@ import click
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option("--out", required=True, metavar="STORE", help="Folder of the store.")
+@click.argument("sources", nargs=-1, metavar="SOURCE...")
+@click.option("--out", required=True, metavar="STORE", help="Folder of the store; with --dataset, of the data set.")
+@click.option(
+    "--dataset",
+    metavar="NAME",
+    help="Prepare a data set by its name instead of SOURCEs, e.g. EnzymeCommissionStructures.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An argument of the data set, e.g. branch=MF. May be repeated.",
+)
 @click.option("--workers", type=int, metavar="N", help="Number of processes.  [default: one a core]")
 @click.option(
     "--backend",
@@ -44,7 +56,8 @@ import click
 )
 @click.option("--overwrite", is_flag=True, help="Remove a store that is there first.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def prepare(sources, out, workers, backend, scheduler, strict, overwrite, quiet, **recipe):
+@click.pass_context
+def prepare(context, sources, out, dataset, settings, workers, backend, scheduler, strict, overwrite, quiet, **recipe):
     """
     Make a store of structure files: PDB, mmCIF, BinaryCIF, FoldComp, each also with .gz, and HDF5 of the Fold3D
     release.
@@ -55,6 +68,12 @@ def prepare(sources, out, workers, backend, scheduler, strict, overwrite, quiet,
     Killed at any moment and run again, it goes on where it stopped. What cannot be used is in STORE/drops.tsv, with
     the reason.
     """
+    if bool(sources) == bool(dataset):
+        raise click.UsageError("Give SOURCEs, or a data set by --dataset" + (", not both." if sources else "."))
+    if dataset:
+        return _prepare_dataset(context, dataset, out, settings, workers, strict, quiet)
+    if settings:
+        raise click.UsageError("--set gives arguments to a data set; there is none without --dataset.")
     from gearnet_plugin.structures.prepare import Recipe, prepare
 
     try:
@@ -66,6 +85,42 @@ def prepare(sources, out, workers, backend, scheduler, strict, overwrite, quiet,
         return 130
     _tell(done, out)
     return 2 if strict and done.drops else 0
+
+
+def _prepare_dataset(context, name, out, settings, workers, strict, quiet):
+    """Build a data set, which downloads and prepares what is missing."""
+    own = {"sources", "out", "dataset", "settings", "workers", "strict", "quiet"}
+    given = [
+        option
+        for option in context.params
+        if option not in own and context.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        options = ", ".join(f"--{option.replace('_', '-')}" for option in given)
+        raise click.UsageError(f"A data set decides itself how it is prepared: {options} cannot go with --dataset.")
+    import gearnet_plugin
+
+    gearnet_plugin.register()
+    from gearnet_plugin.engine.build import build, check
+    from gearnet_plugin.engine.config import parse_value
+
+    config = {"class": name, "path": out}
+    for setting in settings:
+        key, sign, value = setting.partition("=")
+        if not sign or not key:
+            raise click.UsageError(f"--set takes KEY=VALUE, but found `{setting}`.")
+        config[key] = parse_value(value, key)
+    config.update({"num_worker": workers} if workers else {}, verbose=0 if quiet else 1)
+    check(config, "dataset")
+    dataset = build(config, "dataset")
+    click.echo(f"{dataset!r}")
+    for file, reason in dataset.drops[:5]:
+        click.echo(f"  {file}: {reason}")
+    if dataset.drops:
+        drops = os.path.join(out, "drops.tsv")
+        dataset.write_drops(drops)
+        click.echo(f"Left out: {len(dataset.drops):,}. Why, in {drops}")
+    return 2 if strict and dataset.drops else 0
 
 
 def _tell(done, out):
