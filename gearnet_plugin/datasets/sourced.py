@@ -1,0 +1,48 @@
+"""The store of a dataset whose structures are one's own files, or a store already."""
+from __future__ import annotations
+
+import os
+
+from gearnet_plugin.structures import StructureStore
+from gearnet_plugin.structures.manifest import is_store
+from gearnet_plugin.structures.prepare import Recipe
+
+from .prepared import prepared_store
+
+
+def source_store(path, name: str, source, recipe: Recipe, num_worker: int | None, verbose: int) -> StructureStore:
+    """
+    Open the store that ``source`` is, or ``<path>/<name>.store`` that is made of it.
+
+    Parameters:
+        path (str): folder of the dataset
+        name (str): name of the dataset's class
+        source (str, Path or list): files, as :func:`~gearnet_plugin.structures.find_entries` takes them, or a store
+        recipe (Recipe): what to put in
+        num_worker (int, optional): number of processes; by default one a core
+        verbose (int): 0 for no progress bar
+
+    Raises:
+        ValueError: the store that is there was made of other files, or with other options
+    """
+    if is_store(source):
+        return StructureStore(source)
+    sources = absolute(source)
+    store = prepared_store(path, name, sources, recipe, num_worker, verbose)
+    made = store.manifest.sources["paths"]
+    # where none of the files is there any more, the store stands for them
+    if made != sources and any(map(os.path.exists, sources)):
+        raise ValueError(f"the store `{store.path}` was made of {_shown(made)}, but source is {_shown(sources)}; give "
+                         f"another path for it, or remove the store, and it is made anew. To read a store whatever it "
+                         f"was made of, give it as source.")
+    return store
+
+
+def absolute(source) -> list[str]:
+    """One or several paths as absolute ones."""
+    sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    return [os.path.abspath(os.path.expanduser(file)) for file in sources]
+
+
+def _shown(paths: list[str]) -> str:
+    return f"`{paths[0]}`" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
