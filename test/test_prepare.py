@@ -223,8 +223,7 @@ def test_a_disk_that_fills_up_loses_nothing(peptides, whole, tmp_path, monkeypat
 
 def test_only_one_process_makes_a_store(peptides, tmp_path):
     fcntl = pytest.importorskip("fcntl", reason="no file locks on this system")
-    os.makedirs(tmp_path / "store")
-    with open(tmp_path / "store" / "lock", "w") as file:
+    with open(tmp_path / "store.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(StoreError, match="another process is making the store"):
             make([peptides], tmp_path / "store")
@@ -344,7 +343,7 @@ def test_other_options_and_other_files_are_refused(peptides, tmp_path):
     with pytest.raises(StoreError, match="begun with other options \\(compact False instead of True\\)"):
         make([folder], tmp_path / "s", compact=True)
     write_peptides(tmp_path / "files", 4)
-    with pytest.raises(StoreError, match="the files have changed.*3 then, 4 now.*--overwrite"):
+    with pytest.raises(StoreError, match="the files are not those .* begun with \\(3 structure files\\).*--overwrite"):
         make([folder], tmp_path / "s")
     assert files_of(tmp_path / "s") == before
     assert len(prepare([folder], tmp_path / "s", workers=1, overwrite=True, verbose=0).store) == 4
@@ -359,7 +358,7 @@ def test_files_that_change_during_an_interruption_are_noticed(tmp_path, monkeypa
         make([folder], tmp_path / "s")
     monkeypatch.undo()
     write(tmp_path / "files" / "p0001.pdb", pdb_text(backbone("ALA", 1)))
-    with pytest.raises(StoreError, match="the files have changed"):
+    with pytest.raises(StoreError, match="the files are not those"):
         make([folder], tmp_path / "s")
 
 
@@ -372,6 +371,111 @@ def test_nothing_but_a_store_is_removed(tmp_path):
         with pytest.raises(StoreError, match="no store"):
             prepare([folder], precious, overwrite=overwrite, verbose=0)
     assert precious.read_text() == "years of work" and len(os.listdir(folder)) == 3
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"plan/notes.md": "mine"},
+        {"shards/mine.tar": "mine"},
+        {"manifest.json": '{"name": "a web page"}', "icon.png": "mine"},
+        {"manifest.json": '{"name": "a web page"}'},
+        {"lock": "mine"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_folders_that_look_like_a_store_are_left_alone(tmp_path, files, overwrite):
+    for name, text in files.items():
+        os.makedirs(os.path.dirname(tmp_path / "out" / name), exist_ok=True)
+        write(tmp_path / "out" / name, text)
+    before = files_of(tmp_path / "out")
+    with pytest.raises(StoreError, match="no store"):
+        prepare([write_peptides(tmp_path / "files", 2)], tmp_path / "out", workers=1, overwrite=overwrite, verbose=0)
+    assert files_of(tmp_path / "out") == before
+
+
+def test_a_store_with_a_stranger_in_it_is_not_replaced(tmp_path):
+    folder = write_peptides(tmp_path / "files", 2)
+    make([folder], tmp_path / "s")
+    for name in ("notes.md", "shards/mine.tar"):
+        write(tmp_path / "s" / name, "mine")
+        with pytest.raises(StoreError, match=f"holds more than a store \\({os.path.basename(name)}\\)"):
+            prepare([folder], tmp_path / "s", overwrite=True, workers=1, verbose=0)
+        assert (tmp_path / "s" / name).read_text() == "mine"
+        os.remove(tmp_path / "s" / name)
+
+
+def test_a_good_store_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
+    """Also if the new one is interrupted, or its sources hold nothing; through a link, the store and not the link."""
+    from gearnet_plugin.structures import prepare as module
+
+    folder = write_peptides(tmp_path / "files", 3)
+    (tmp_path / "empty").mkdir()
+    make([folder], tmp_path / "s")
+    before = files_of(tmp_path / "s")
+    with pytest.raises(ValueError, match="no structure in"):
+        prepare([tmp_path / "empty"], tmp_path / "s", overwrite=True, workers=1, verbose=0)
+    with pytest.raises(ValueError, match="a scheduler belongs to"):
+        prepare([folder], tmp_path / "s", overwrite=True, scheduler="tcp://x:1", verbose=0)
+    monkeypatch.setattr(module, "_finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        prepare([folder], tmp_path / "s", Recipe(compact=True), overwrite=True, workers=1, verbose=0)
+    monkeypatch.undo()
+    assert files_of(tmp_path / "s") == before
+    os.symlink(tmp_path / "s", tmp_path / "link")
+    done = prepare([folder], tmp_path / "link", Recipe(compact=True), overwrite=True, workers=1, verbose=0)
+    assert done.done_before == 3 and done.store.manifest.recipe["compact"]
+    assert os.path.islink(tmp_path / "link") and StructureStore(tmp_path / "s").manifest.recipe["compact"]
+    assert sorted(os.listdir(tmp_path)) == ["empty", "files", "link", "s"]
+
+
+def test_a_worker_of_another_making_writes_nothing(tmp_path):
+    """It may live on after its run was killed and the store was begun anew with other options."""
+    from gearnet_plugin.structures import building, plan
+    from gearnet_plugin.structures import prepare as module
+
+    folder = write_peptides(tmp_path / "files", 3)
+    out = os.path.realpath(tmp_path / "s")
+    building.begin(out, {}, {}, out)
+    made = plan.make_plan(out, [folder], "")
+    with pytest.raises(RuntimeError, match="the store that wanted this shard is gone"):
+        module.make_shard(out, 0, made.starts[0], made.starts[1], {}, "another id")
+    with pytest.raises(RuntimeError, match="the process that wanted this shard is gone"):
+        module.make_shard(out, 0, made.starts[0], made.starts[1], {}, "another id", parent=1)
+    assert os.listdir(os.path.join(out, "shards")) == []
+
+
+def test_the_same_names_and_sizes_are_not_the_same_files(tmp_path, monkeypatch):
+    for seed in (0, 1):
+        write_peptides(tmp_path / str(seed) / "pdb", 1, seed=seed)
+        write(tmp_path / str(seed) / "pdb" / "p0000.pdb", pdb_text(backbone(("ALA", "GLY")[seed], 1)))
+    monkeypatch.chdir(tmp_path / "0")
+    make(["pdb"], tmp_path / "s")
+    monkeypatch.chdir(tmp_path / "1")
+    with pytest.raises(StoreError, match="the files are not those that the store"):
+        make(["pdb"], tmp_path / "s")
+
+
+def test_what_may_pass_is_no_reason_to_leave_a_file_out(tmp_path, monkeypatch):
+    """A lost network file system says nothing about a file; the same command goes on when it is back."""
+    from gearnet_plugin.structures import sources
+
+    folder = write_peptides(tmp_path / "files", 3)
+    for error in (OSError(errno.ESTALE, "Stale file handle"), MemoryError()):
+        monkeypatch.setattr(sources, "read_structure", lambda path, error=error: (_ for _ in ()).throw(error))
+        with pytest.raises(type(error)):
+            make([folder], tmp_path / "s")
+    monkeypatch.undo()
+    assert len(make([folder], tmp_path / "s").store) == 3
+
+
+def test_sources_with_odd_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_peptides("?", 2)
+    assert len(make("?", "s").store) == 2 and StructureStore("s").manifest.sources["paths"] == ["?"]
+    with pytest.raises(ValueError, match="the source `s` is a store"):
+        make(["s"], "s2")
 
 
 # === wrong arguments ===
@@ -428,7 +532,7 @@ def test_doctor_tells_what_is_in_a_store(whole, capsys):
     store = StructureStore(whole)
     assert f"{len(store)} structures, {int(store.lengths.sum()):,} residues" in told
     assert f"made from {COUNT} files" in told and "left out: 2, see drops.tsv" in told
-    assert "verified: 3 shards and the index" in told
+    assert "verified: 3 shards and the other files" in told
     bins = [line.split() for line in told[told.index("length, residues") :].splitlines()[1:3]]
     assert sum(int(words[3]) for words in bins if words[1] == "to") == len(store)
 
@@ -440,8 +544,10 @@ def test_doctor_finds_damage(whole, tmp_path, capsys):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     assert main(["doctor", str(tmp_path / "s")]) == 1
-    assert "structures of shard 000001.arrow are damaged" in capsys.readouterr().err
-    assert main(["doctor", str(tmp_path / "s"), "--quick"]) == 0
+    os.truncate(tmp_path / "s" / "drops.tsv", 10)
+    assert main(["doctor", str(tmp_path / "s")]) == 1
+    told = capsys.readouterr().err
+    assert "shard 000001.arrow" in told and "drops.tsv is missing or damaged" in told
     assert main(["doctor", str(tmp_path)]) == 1
     assert "is no store" in capsys.readouterr().err
 

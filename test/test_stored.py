@@ -1,16 +1,20 @@
 """Datasets of a store: the same items as from the files, without reading them again."""
 
 import csv
+import multiprocessing
 import os
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
-from gearnet_plugin.datasets import StructureFolder
+from gearnet_plugin.datasets import StructureFolder, StructuresDropped
+from gearnet_plugin.datasets.prepared import prepared_store
 from gearnet_plugin.graphs import ResidueProtein
 from gearnet_plugin.structures.bundled import bundled_path, bundled_table
+from gearnet_plugin.structures.manifest import StoreError
 from gearnet_plugin.structures.prepare import Recipe, prepare
 from peptides import write_peptides
 from structure_text import backbone, pdb_text, write
@@ -146,8 +150,9 @@ def test_rows_that_the_store_lacks_are_told(path, tmp_path):
     write(tmp_path / "t.csv", f"structure,chain,y\n{known},A,1\n{known},Q,1\nnone.pdb,,2\n")
     stored = StructureFolder(str(tmp_path / "t.csv"), target="y", store=path, verbose=0)
     assert len(stored) == 1
+    stem = known.split(".")[0]
     assert [reason for _, reason in stored.drops] == [
-        f"row 3: structure `{known.split('.')[0]}`, chain `Q` is not in the store `{path}`",
+        f"row 3: no protein chain `Q` of `{stem}` in the store `{path}`; there are `A`",
         f"row 4: structure `none` is not in the store `{path}`",
     ]
     write(tmp_path / "t.csv", "structure\nnone.pdb\n")
@@ -173,12 +178,57 @@ def test_wrong_use(path, tmp_path):
         StructureFolder(path, target="class", verbose=0)
 
 
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    """A label never goes to a structure of the same name."""
+    for folder, residue in (("a", "ALA"), ("b", "GLY")):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "1abc.pdb", pdb_text(backbone(residue, 1), backbone(residue, 2)))
+    prepare([tmp_path / "a", tmp_path / "b"], tmp_path / "s", workers=1, verbose=0)
+    for table in ("structure,y\na/1abc.pdb,1\nb/1abc.pdb,2\n", "structure,chain,y\nb/1abc.cif,A,2\na/1abc.cif,A,1\n"):
+        write(tmp_path / "t.csv", table)
+        stored = StructureFolder(str(tmp_path / "t.csv"), target="y", kind="number", store=tmp_path / "s", verbose=0)
+        labels = {stored.structures[i].sequence: stored[i]["y"] for i in range(len(stored))}
+        assert labels == {"AA": 1, "GG": 2} and len(stored) == 2
+    write(tmp_path / "t.csv", "structure,y\nelsewhere/1abc.pdb,1\nb/1abc.pdb,2\n")
+    stored = StructureFolder(str(tmp_path / "t.csv"), target="y", kind="number", store=tmp_path / "s", verbose=0)
+    assert len(stored) == 1 and "is in several places" in stored.drops[0][1]
+
+
+def test_rows_may_give_the_names_that_the_store_gave(path, stored, tmp_path):
+    write(tmp_path / "t.csv", "structure,y\n" + "".join(f"{name},{i}\n" for i, name in enumerate(stored.names[:4])))
+    found = StructureFolder(str(tmp_path / "t.csv"), target="y", kind="number", store=path, verbose=0)
+    assert found.names == stored.names[:4] and [item["y"] for item in found] == [0, 1, 2, 3]
+
+
 def test_what_the_store_left_out_is_told(tmp_path, caplog):
     folder = write_peptides(tmp_path / "files", 4, broken=[2])
     prepare([folder], tmp_path / "store", workers=1, verbose=0)
-    with caplog.at_level("INFO"):
-        stored = StructureFolder(tmp_path / "store", verbose=1)
-    assert len(stored) == 3 and "1 left out when it was made, see" in caplog.text
+    stored, files = StructureFolder(tmp_path / "store", verbose=0), StructureFolder(folder, verbose=0)
+    assert len(stored) == 3 and stored.drops == files.drops and "1 structures cannot be used" in caplog.text
+    with pytest.raises(StructuresDropped):
+        StructureFolder(tmp_path / "store", strict=True, verbose=0)
+
+
+def _prepare_alone(folder, calls):
+    def sources():
+        with open(calls, "a") as file:
+            file.write("x")
+        return [os.path.join(folder, "files")]
+
+    return len(prepared_store(folder, "Some", sources, num_worker=1, verbose=0))
+
+
+def test_of_several_processes_one_prepares(tmp_path):
+    """The others wait, and do not even look for the files."""
+    write_peptides(tmp_path / "files", 200)
+    calls = tmp_path / "calls"
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        assert pool.starmap(_prepare_alone, [(tmp_path, calls)] * 4) == [200] * 4
+    assert calls.read_text() == "x"
+    shutil.rmtree(tmp_path / "files")
+    assert len(prepared_store(tmp_path, "Some", ["gone"], verbose=0)) == 200
+    with pytest.raises(StoreError, match="was made with other options"):
+        prepared_store(tmp_path, "Some", ["gone"], Recipe(per="entry"), verbose=0)
 
 
 def test_a_run_takes_a_store(path, tmp_path, python):

@@ -21,16 +21,20 @@ def doctor(store, quick):
     from gearnet_plugin.structures import StructureStore
 
     opened = StructureStore(store)
-    for line in describe(opened):
-        click.echo(line)
-    if quick:
-        return 0
-    problems = [problem for _, problem in opened.problems() if problem]
+    problems = [] if quick else [problem for _, problem in opened.problems() if problem]
     for problem in problems:
         click.echo(f"damaged: {problem}", err=True)
+    try:
+        for line in describe(opened):
+            click.echo(line)
+    except (ValueError, OSError) as error:
+        if not problems:
+            raise
+        click.echo(f"the rest cannot be told: {error}", err=True)
     if problems:
         return 1
-    click.echo(f"verified: {len(opened.manifest.shards)} shards and the index are as they were written")
+    if not quick:
+        click.echo(f"verified: {len(opened.manifest.shards)} shards and the other files are as they were written")
     return 0
 
 

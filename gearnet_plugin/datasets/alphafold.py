@@ -13,7 +13,6 @@ from gearnet_plugin.structures import StructureStore, split_ending
 from gearnet_plugin.structures.archives import is_archive
 from gearnet_plugin.structures.download import fetch
 from gearnet_plugin.structures.prepare import Recipe
-from gearnet_plugin.structures.store import read_index
 from torchdrug import core
 from torchdrug.core import Registry as R
 
@@ -223,7 +222,7 @@ def _leave_out_repeats(selection, seen) -> None:
     taken for one with a chance of 1 in 10 million.
     """
     store = selection.store
-    hashes, numbers = read_index(store.path, store.manifest.index)
+    hashes, numbers = store.name_index
     repeated = np.zeros(len(store), dtype=bool)
     if seen:
         repeated[numbers[np.isin(hashes, np.concatenate(seen))]] = True

@@ -14,7 +14,6 @@ from gearnet_plugin.graphs import ResidueProtein
 from torchdrug import data
 
 from .loading import StructuresDropped, residues_left_out
-from .stored import StoredStructures
 
 logger = logging.getLogger(__name__)
 
@@ -140,12 +139,6 @@ class StructureDataset(data.ProteinDataset):
             )
         if self.residues_left_out:
             logger.warning("residues left out: %s (see `residues_left_out`)", residues_left_out(self.residues_left_out))
-        if isinstance(self.structures, StoredStructures) and self.structures.num_drop:
-            logger.info(
-                "the store `%s` holds no more than could be read: %d left out when it was made, see its drops.tsv",
-                self.structures.store.path,
-                self.structures.num_drop,
-            )
         if verbose:
             logger.info("%r", self)
 

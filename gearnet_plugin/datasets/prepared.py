@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
 from gearnet_plugin.structures import StructureStore
-from gearnet_plugin.structures.manifest import MANIFEST, StoreBusy, StoreError
+from gearnet_plugin.structures.manifest import MANIFEST, StoreError
 from gearnet_plugin.structures.prepare import Recipe, prepare
 
 logger = logging.getLogger(__name__)
-
-# between two looks whether another process has finished, in seconds
-PAUSE = 0.5
 
 
 def prepared_store(
@@ -47,19 +43,19 @@ def prepared_store(
         ValueError: as :func:`~gearnet_plugin.structures.prepare.prepare`
     """
     recipe, out = recipe or Recipe(), os.path.join(os.path.expanduser(os.fspath(path)), f"{name}.store")
-    told = False
-    while not os.path.exists(os.path.join(out, MANIFEST)):
-        os.makedirs(os.path.dirname(out) or ".", exist_ok=True)
-        try:
-            # a process that comes second may find all done
-            prepare(sources() if callable(sources) else sources, out, recipe, num_worker, verbose=verbose)
-        except StoreBusy:
-            if not told:
-                logger.warning("another process is preparing `%s`; waiting for it", out)
-            told = True
-            time.sleep(PAUSE)
+    if not os.path.exists(os.path.join(out, MANIFEST)):
+        # the one that holds the lock calls `sources`; one that waited finds all done
+        give = sources if callable(sources) else lambda: sources
+        prepare(
+            give,
+            out,
+            recipe,
+            num_worker,
+            verbose=verbose,
+            waiting=lambda: logger.warning("another process is preparing `%s`; waiting for it", out),
+        )
     store = StructureStore(out)
-    if store.manifest.recipe != asdict(recipe):
+    if Recipe(**store.manifest.recipe) != recipe:
         raise StoreError(
             f"the store `{out}` was made with other options ({store.manifest.recipe}) than the dataset wants "
             f"({asdict(recipe)}); remove it, and it is made anew"

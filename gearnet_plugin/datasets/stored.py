@@ -100,37 +100,66 @@ class StoredStructures(Sequence):
 
 def find_rows(store: StructureStore, rows: list[Row]) -> tuple[list[list[int]], list[tuple[str, str]]]:
     """
-    Find the structures that rows of a table name in a store: by name, with or without folder and ending.
+    Find the structures that rows of a table name in a store.
+
+    A row means the file of its name, whatever its ending; of several such files in different folders that whose path
+    has most in common with the row's, from its end. A row may also give the name that a structure has in the store.
 
     Parameters:
         store (StructureStore): store
         rows (list of Row): files and chains. A row without a chain means all chains of its file.
 
     Returns:
-        numbers of the structures of each row; what is not there: (name, reason)
+        numbers of the structures of each row; what is not there, or not one thing: (name, reason)
     """
-    stems = [split_ending(row.file)[0] for row in rows]
-    per_chain = store.manifest.recipe["per"] == "chain"
-    chains = {stem: [] for stem, row in zip(stems, rows, strict=True) if not row.chain}
-    if chains:
-        for number, name in enumerate(store.names):
-            # the name of a chain is <file>_<chain>, that of an entry or of a chain without id is <file>
-            for stem in {
-                name,
-                os.path.basename(name),
-                name.rpartition("_")[0],
-                os.path.basename(name).rpartition("_")[0],
-            }:
-                if stem in chains and (per_chain or stem in (name, os.path.basename(name))):
-                    chains[stem].append(number)
+    wanted = {split_ending(row.file)[0] for row in rows}
+    by_stem, by_name = {}, {}
+    for number, (name, source) in enumerate(zip(store.names, store.sources, strict=True)):
+        stem = split_ending(source)[0]
+        if stem in wanted:
+            by_stem.setdefault(stem, {}).setdefault(source, []).append(number)
+        if name in wanted:
+            by_name.setdefault(name, []).append(number)
     found, drops = [], []
-    for stem, row in zip(stems, rows, strict=True):
-        numbers = chains[stem] if not row.chain else store.numbers(f"{stem}_{row.chain}")
+    for row in rows:
+        stem = split_ending(row.file)[0]
+        numbers, reason = _find_row(store, row, by_stem.get(stem, {}), by_name.get(stem, []))
         found.append(numbers)
-        if not numbers:
-            what = f"structure `{stem}`" + (f", chain `{row.chain}`" if row.chain else "")
-            drops.append((row.file, f"row {row.number}: {what} is not in the store `{store.path}`"))
+        if reason:
+            drops.append((row.file, f"row {row.number}: {reason}"))
     return found, drops
+
+
+def _find_row(store, row, sources, named) -> tuple[list[int], str]:
+    """Numbers of the structures that a row means, or the reason why there are none."""
+    stem = split_ending(row.file)[0]
+    if not sources:
+        if row.chain or not named:
+            return [], f"structure `{stem}` is not in the store `{store.path}`"
+        return (named, "") if len(named) == 1 else ([], f"{len(named)} structures of the store are called `{stem}`")
+    if len(sources) > 1:
+        common = {source: _common_tail(source, row.file) for source in sources}
+        best = [source for source, length in common.items() if length == max(common.values())]
+        if len(best) > 1:
+            return (
+                [],
+                f"`{stem}` is in several places: {', '.join(f'`{source}`' for source in best[:3])}; name its folder",
+            )
+        sources = {best[0]: sources[best[0]]}
+    ((_, numbers),) = sources.items()
+    if not row.chain:
+        return numbers, ""
+    chains = {store.residues(number).run_chains[0]: number for number in numbers}
+    if row.chain in chains:
+        return [chains[row.chain]], ""
+    held = ", ".join(f"`{chain}`" for chain in chains)
+    return [], f"no protein chain `{row.chain}` of `{stem}` in the store `{store.path}`; there are {held}"
+
+
+def _common_tail(source: str, file: str) -> int:
+    """Number of folders, from the file upwards, that two paths share."""
+    folders = [os.path.dirname(os.path.normpath(path)).split(os.sep)[::-1] for path in (source, file)]
+    return next((i for i, (a, b) in enumerate(zip(*folders)) if a != b), min(map(len, folders)))
 
 
 def _codes(structure):

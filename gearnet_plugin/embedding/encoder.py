@@ -21,7 +21,7 @@ from gearnet_plugin.structures import (
     read_structures,
     unique_names,
 )
-from gearnet_plugin.structures.manifest import is_store
+from gearnet_plugin.structures.manifest import StoreError, is_store
 
 from .result import RESIDUE_KEYS, Embeddings
 
@@ -177,7 +177,13 @@ def _open(
     readings = read_structures([item for item in items if isinstance(item, Entry)], verbose=0)
     for item in tqdm(items, "Embedding", unit="structure", delay=2, disable=not verbose):
         if isinstance(item, _Stored):
-            item = item.store[item.number]
+            try:
+                item = item.store[item.number]
+            except StoreError as error:
+                drops.append((f"{item.store.path}, structure {item.number}", str(error)))
+                continue
+            if item.dropped:
+                missing[item.source] = item.dropped
         if isinstance(item, Structure):
             if len(item) == 0:
                 drops.append((item.source or item.name, "it holds no residue"))

@@ -1,10 +1,10 @@
 """
 Shards as Arrow IPC files: :class:`~.shard.Shard` to file, and file to Shard without copying.
 
-The bytes of a shard file are the *body*, which holds the columns and is covered row by row by their checksums, and
-the *frame* around it, which says where in the body each column lies and holds the words of the dictionary columns.
-The frame has a checksum of its own: a store keeps it in its manifest and compares before Arrow is trusted with the
-file.
+The bytes of a shard file are the *body*, the residues and runs of its structures, covered row by row by their
+checksums, and the *frame* around it: where each column lies, the words of the dictionary columns, and the columns
+with one value a structure. The frame is about a thirtieth of the file and has a checksum of its own, which a store
+keeps in its manifest and compares before Arrow is trusted with the file.
 """
 
 from __future__ import annotations
@@ -67,8 +67,10 @@ def frame_of(path: str | os.PathLike) -> Frame:
     with pa.memory_map(os.fspath(path)) as file:
         content = file.read_buffer()
         batch = pa.ipc.open_file(content).get_batch(0)
+        # from the first of the positions on; the offsets of the positions, before them, belong to the frame
+        body = [batch.column(name) for name in (*RESIDUES, "runs") if name in batch.schema.names]
         buffers = [
-            buffer for column in batch.columns for buffer in column.buffers() if buffer is not None and buffer.size
+            buffer for column in body for buffer in column.values.buffers() if buffer is not None and buffer.size
         ]
         start = min((buffer.address for buffer in buffers), default=content.address) - content.address
         stop = max((buffer.address + buffer.size for buffer in buffers), default=content.address) - content.address
@@ -118,7 +120,7 @@ def _frame_crc(content: memoryview, start: int, stop: int) -> int:
 
 
 def _to_arrow(shard: Shard) -> dict[str, pa.Array]:
-    """The columns in the order that a reader of the table would like."""
+    """The columns, those of the frame first."""
     arrays, words = shard.arrays, shard.words
     columns = {}
     for name in ("name", "source"):
@@ -128,9 +130,11 @@ def _to_arrow(shard: Shard) -> dict[str, pa.Array]:
     for name in ("method", "confidence_kind"):
         columns[name] = _worded(arrays[name], words[name])
     columns["notes"] = _text(arrays, "notes")
-    columns["position"] = _list(arrays["residues.starts"], _triples(arrays["position"]))
     if shard.compact:
         columns["origin"] = _triples(arrays["origin"])
+    columns["crc"] = _plain(arrays["crc"])
+    # the body, which has to be in one piece
+    columns["position"] = _list(arrays["residues.starts"], _triples(arrays["position"]))
     for name in ("residue_type", "confidence"):
         columns[name] = _list(arrays["residues.starts"], _plain(arrays[name]))
     fields = [
@@ -144,7 +148,6 @@ def _to_arrow(shard: Shard) -> dict[str, pa.Array]:
             fields=[pa.field(name, field.type, nullable=False) for name, field in zip(RUNS, fields, strict=True)],
         ),
     )
-    columns["crc"] = _plain(arrays["crc"])
     return columns
 
 

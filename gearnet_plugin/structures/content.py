@@ -6,6 +6,7 @@ endings lie (mmCIF saved as ``.pdb``, gzip without ``.gz``, plain text with it).
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import re
@@ -26,6 +27,9 @@ MAX_BYTES = 2 << 30
 #: Beyond FREE_BYTES, gzip data may unpack to this many times its size. Structures reach 10; a bomb 1000.
 MAX_RATIO = 200
 FREE_BYTES = 16 << 20
+
+#: Errors of the machine, which say nothing about a file and may be gone tomorrow.
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ENOSPC, errno.ETIMEDOUT)
 
 BOM = b"\xef\xbb\xbf"
 GZIP_MAGIC = b"\x1f\x8b"
@@ -79,6 +83,8 @@ def read_file(path: str | os.PathLike) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"structure file {str(path)!r} does not exist") from None
     except OSError as error:
+        if error.errno in PASSING:
+            raise
         raise unreadable(path, error.strerror) from None
     if stat.S_ISDIR(status.st_mode):
         raise unreadable(path, "it is a directory; give a file")
@@ -112,6 +118,8 @@ def read_bytes(path: str | os.PathLike, offset: int, size: int, source: str | os
     except FileNotFoundError:
         raise FileNotFoundError(f"`{path}`, which holds structure {str(source)!r}, does not exist") from None
     except OSError as error:
+        if error.errno in PASSING:
+            raise
         raise unreadable(source, error.strerror) from None
     if len(data) < size:
         raise unreadable(source, f"it is cut off: {len(data)} of its {size} bytes are there")

@@ -19,8 +19,9 @@ MANIFEST = "manifest.json"
 INDEX = "index.arrow"
 SHARDS = "shards"
 DROPS = "drops.tsv"
-#: Folder of a store that is being written; gone when it is whole.
+#: Folder of a store that is being written, gone when it is whole, and the file in it that says what of.
 PLAN = "plan"
+BEGUN = "begun.json"
 
 
 class StoreError(ValueError):
@@ -58,7 +59,9 @@ class Manifest:
         recipe (dict): the options that decided what is in the store
         sources (dict): paths as given, number of files, their fingerprint
         counts (dict): structures, residues, files dropped, residues left out by reason, ...
-        index (dict): size and CRC-32 of the index
+        index (dict): what the index must be like
+        drops (dict): size and CRC-32 of the report of what was left out
+        made_by (dict): versions of this package and of the reader
         shards (list of ShardInfo): by number
     """
 
@@ -66,25 +69,21 @@ class Manifest:
     sources: dict
     counts: dict
     index: dict
+    drops: dict
+    made_by: dict
     shards: list[ShardInfo]
 
     def write(self, store: str | os.PathLike) -> None:
         """Write it into a store, by rename."""
-        content = {
-            "format": FORMAT,
-            "schema": SCHEMA,
-            "recipe": self.recipe,
-            "sources": self.sources,
-            "counts": self.counts,
-            "index": self.index,
-        }
-        lines = [json.dumps(list(vars(shard).values())) for shard in self.shards]
+        content = {"format": FORMAT, "schema": SCHEMA}
+        content |= {key: value for key, value in vars(self).items() if key != "shards"}
         content["shards"] = [list(vars(shard).values()) for shard in self.shards]
         content["crc"] = _crc(content)
         # one line a shard: indented by json, each number would have a line
-        text = json.dumps({**content, "shards": "?"}, indent=1)
-        text = text.replace('"?"', "[\n  " + ",\n  ".join(lines) + "\n ]" if lines else "[]") + "\n"
-        write_atomically(os.path.join(store, MANIFEST), text)
+        head = json.dumps({key: value for key, value in content.items() if key != "shards"}, indent=1)
+        lines = ",\n  ".join(json.dumps(shard) for shard in content["shards"])
+        text = f'{head.removesuffix("}").rstrip()},\n "shards": [\n  {lines}\n ]\n}}\n'
+        write_atomically(os.path.join(store, MANIFEST), text, os.path.join(store, PLAN))
 
 
 def read_manifest(store: str | os.PathLike) -> Manifest:
@@ -110,8 +109,8 @@ def read_manifest(store: str | os.PathLike) -> Manifest:
     )
     try:
         content = json.loads(text)
-        form, schema = content.pop("format"), content.pop("schema")
-    except (ValueError, KeyError, TypeError, AttributeError):
+        form, schema = content.pop("format", None), content.pop("schema", None)
+    except (ValueError, TypeError, AttributeError):
         raise StoreError(damaged) from None
     if form != FORMAT:
         raise StoreError(f"`{store}` is no store: its {MANIFEST} is of another kind (`{form}`)")
@@ -124,25 +123,25 @@ def read_manifest(store: str | os.PathLike) -> Manifest:
         crc = content.pop("crc")
         if crc != _crc({"format": form, "schema": schema, **content}):
             raise StoreError(damaged)
-        return Manifest(
-            content["recipe"],
-            content["sources"],
-            content["counts"],
-            content["index"],
-            [ShardInfo(*numbers) for numbers in content["shards"]],
-        )
+        shards = [ShardInfo(*numbers) for numbers in content.pop("shards")]
+        return Manifest(**content, shards=shards)
     except (KeyError, TypeError):
         raise StoreError(damaged) from None
 
 
 def is_store(path) -> bool:
     """Whether a path is the folder of a store, whole or being written."""
-    return isinstance(path, (str, os.PathLike)) and (
-        os.path.isfile(os.path.join(path, MANIFEST))
-        and os.path.isdir(os.path.join(path, SHARDS))
-        or os.path.isdir(os.path.join(path, PLAN))
-        and os.path.isfile(os.path.join(path, PLAN, "recipe.json"))
-    )
+    if not isinstance(path, (str, os.PathLike)):
+        return False
+    for name in (MANIFEST, os.path.join(PLAN, BEGUN)):
+        try:
+            with open(os.path.join(path, name), encoding="utf-8") as file:
+                # a manifest may be long; its first keys are those of the format
+                if f'"format": "{FORMAT}"' in file.read(200):
+                    return True
+        except (OSError, UnicodeDecodeError):
+            continue
+    return False
 
 
 def shard_name(number: int) -> str:
@@ -150,9 +149,17 @@ def shard_name(number: int) -> str:
     return f"{number:06d}.arrow"
 
 
-def write_atomically(path: str, text: str) -> None:
-    """Write a text file so that it is there whole or not at all, also after a power cut."""
-    temporary = f"{path}.{os.getpid()}.tmp"
+def write_atomically(path: str, text: str, folder: str | None = None) -> None:
+    """
+    Write a text file so that it is there whole or not at all, also after a power cut.
+
+    Parameters:
+        path (str): file
+        text (str): what to write
+        folder (str, optional): where to write it first, by default beside ``path``; on the same file system
+    """
+    name = f"{os.path.basename(path)}.{os.getpid()}.tmp"
+    temporary = os.path.join(folder or os.path.dirname(path), name)
     try:
         with open(temporary, "w", encoding="utf-8", newline="") as file:
             file.write(text)
@@ -163,6 +170,15 @@ def write_atomically(path: str, text: str) -> None:
         if os.path.exists(temporary):
             os.remove(temporary)
         raise
+
+
+def read_json(path: str) -> dict | None:
+    """What a JSON file says; None if it is not there or no JSON, as after a crash of the file system."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
 
 
 def _no_manifest(store: str) -> Exception:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 #  Set in the environment, ``import gearnet_plugin`` imports neither torch nor TorchDrug: enough to read structure
-# files, in  a tenth of the time and memory.
+# files,  in a tenth of the time and memory.
 LIGHT = "GEARNET_PLUGIN_LIGHT"
 BACKENDS = ("loky", "dask")
 
@@ -24,6 +25,23 @@ def count_workers(workers: int | None) -> int:
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
         raise ValueError(f"the number of workers should be at least 1, or -1 for one a core, but found {workers!r}")
     return workers
+
+
+def check_backend(backend: str, scheduler: str | None = None) -> None:
+    """
+    Whether :func:`spread` can use a backend.
+
+    Raises:
+        ValueError: unknown backend, a scheduler without dask, or dask not installed
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend should be {' or '.join(f'`{name}`' for name in BACKENDS)}, but found `{backend}`")
+    if scheduler is not None and backend != "dask":
+        raise ValueError(f"a scheduler belongs to the backend `dask`, but the backend is `{backend}`")
+    if backend == "dask" and importlib.util.find_spec("distributed") is None:
+        raise ValueError(
+            'the backend `dask` needs the packages dask and distributed: pip install "gearnet-plugin[cluster]"'
+        )
 
 
 def spread(
@@ -50,31 +68,32 @@ def spread(
     Raises:
         ValueError: unknown backend, a scheduler without dask, dask not installed, or no cluster at the address
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"backend should be {' or '.join(f'`{name}`' for name in BACKENDS)}, but found `{backend}`")
-    if scheduler is not None and backend != "dask":
-        raise ValueError(f"a scheduler belongs to the backend `dask`, but the backend is `{backend}`")
+    check_backend(backend, scheduler)
     if backend == "dask":
         yield from _on_dask(function, calls, workers, scheduler)
     elif workers == 1:
         for arguments in calls:
             yield function(*arguments)
     else:
-        from joblib import Parallel, delayed
+        yield from _on_loky(function, calls, workers, ordered)
 
-        with _light():
-            return_as, batch_size = ("generator", "auto") if ordered else ("generator_unordered", 1)
-            parallel = Parallel(n_jobs=workers, return_as=return_as, batch_size=batch_size)
+
+def _on_loky(function, calls, workers, ordered) -> Iterator:
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+
+    with _light():
+        return_as, batch_size = ("generator", "auto") if ordered else ("generator_unordered", 1)
+        parallel = Parallel(n_jobs=workers, return_as=return_as, batch_size=batch_size)
+        try:
             yield from parallel(delayed(function)(*arguments) for arguments in calls)
+        finally:
+            # joblib keeps its processes for later calls, which may need all of this package
+            get_reusable_executor().shutdown(wait=False, kill_workers=True)
 
 
 def _on_dask(function, calls, workers, scheduler) -> Iterator:
-    try:
-        from distributed import Client, LocalCluster
-    except ImportError:
-        raise ValueError(
-            'the backend `dask` needs the packages dask and distributed: pip install "gearnet-plugin[cluster]"'
-        ) from None
+    from distributed import Client, LocalCluster
     from joblib import Parallel, delayed, parallel_config
 
     with _light():

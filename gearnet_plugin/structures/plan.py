@@ -21,16 +21,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from .content import missing_formats
-from .manifest import PLAN, write_atomically
+from .manifest import PLAN, read_json, write_atomically
 from .names import unique_names
-from .sources import Entry, find_entries
+from .sources import Entry, find_entries, find_files
 
 ENTRIES = "entries.jsonl"
 #: A store has about this many shards, each of so many files; the limits hold first.
 NUM_SHARDS = 256
 SHARD_FILES = (128, 4096)
-# Which of several formats of one structure to read: all hold the same atoms, and these come in the order of speed.
-FORMATS = (".pdb", ".ent", ".fcz", ".bcif", ".cif", ".mmcif", ".hdf5", ".h5")
+# Which of several formats of one structure to read, the fastest of those that are exact first.
+FORMATS = (".pdb", ".ent", ".bcif", ".cif", ".mmcif", ".hdf5", ".h5", ".fcz")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Plan:
         store (str): folder of the store
         files (int): number of files to read
         twins (int): number of files left aside because the same structure is read in another format
-        fingerprint (str): SHA-256 of the list: names, places and sizes of the files, not what is in them
+        fingerprint (str): of the sources, see :func:`fingerprint`
         starts (list of int): where each part begins in the list, in bytes, and where the last ends
         shard_files (int): number of files of a part, but for the last
     """
@@ -74,11 +74,27 @@ class Plan:
 
 def load_plan(store: str) -> Plan | None:
     """The plan that a store in the making has, if listing came to its end."""
-    try:
-        with open(os.path.join(store, PLAN, "plan.json"), encoding="utf-8") as file:
-            return Plan(store, **json.load(file))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    plan = read_json(os.path.join(store, PLAN, "plan.json"))
+    return None if plan is None else Plan(store, **plan)
+
+
+def fingerprint(sources: Iterable) -> str:
+    """
+    SHA-256 of the files that sources stand for: their paths as given, sizes and times of change, not what is in them.
+    An archive is one file.
+
+    Parameters:
+        sources (list): as :func:`~.sources.find_entries` takes them
+    """
+    digest = hashlib.sha256()
+    for path in find_files(sources[0] if len(sources) == 1 else sources):
+        try:
+            status = os.stat(path)
+            about = status.st_size, status.st_mtime_ns
+        except OSError:
+            about = -1, -1
+        digest.update(repr((os.fsencode(path), *about)).encode())
+    return digest.hexdigest()
 
 
 def read_part(store: str, start: int, stop: int) -> Iterator[tuple[str, Entry]]:
@@ -89,13 +105,14 @@ def read_part(store: str, start: int, stop: int) -> Iterator[tuple[str, Entry]]:
             yield _parse(line)
 
 
-def make_plan(store: str, sources: Iterable, report=None) -> Plan:
+def make_plan(store: str, sources: list, fingerprint: str, report=None) -> Plan:
     """
-    List the files of all sources. An earlier list is left as it is if the new one is the same.
+    List the files of all sources.
 
     Parameters:
         store (str): folder of the store; its folder ``plan`` exists
         sources (list): as :func:`~.sources.find_entries` takes them
+        fingerprint (str): theirs
         report (Callable, optional): called with the number of files found so far, once in a while
 
     Raises:
@@ -105,7 +122,9 @@ def make_plan(store: str, sources: Iterable, report=None) -> Plan:
     raw, path = (os.path.join(store, PLAN, name) for name in (ENTRIES + ".raw", ENTRIES + ".new"))
     hashes, endings = array("Q"), set()
     with open(raw, "wb") as file:
-        for entry in find_entries(sources, scratch=os.path.join(store, PLAN, "unpacked")):
+        for entry in find_entries(
+            sources[0] if len(sources) == 1 else sources, scratch=os.path.join(store, PLAN, "unpacked")
+        ):
             stem = entry.stem
             hashes.append(_hash(stem))
             endings.add(entry.ending)
@@ -122,7 +141,6 @@ def make_plan(store: str, sources: Iterable, report=None) -> Plan:
     files = len(hashes) - len(twins)
     shard_files = shard_size(files)
     starts, position, written = [], 0, 0
-    digest = hashlib.sha256()
     with open(path, "wb") as file:
         for number, (name, entry) in enumerate(_lines(raw)):
             if number in twins:
@@ -130,14 +148,12 @@ def make_plan(store: str, sources: Iterable, report=None) -> Plan:
             if written % shard_files == 0:
                 starts.append(position)
             name = names.get(number, name)
-            # not the file itself: an unpacked archive lies in this store, wherever that is
-            digest.update(repr((name, entry.source, entry.offset, entry.size, entry.refusal)).encode())
             position += file.write(_line(name, entry))
             written += 1
         file.flush()
         os.fsync(file.fileno())
     os.remove(raw)
-    plan = Plan(store, files, len(twins), digest.hexdigest(), [*starts, position], shard_files)
+    plan = Plan(store, files, len(twins), fingerprint, [*starts, position], shard_files)
     os.replace(path, os.path.join(store, PLAN, ENTRIES))
     return plan
 
@@ -200,18 +216,9 @@ def _hash(name: str) -> int:
 
 
 def _line(name: str, entry: Entry) -> bytes:
-    row = name, entry.file, entry.source, entry.offset, _size(entry), entry.refusal
+    # a worker may stand in another folder
+    row = name, os.path.abspath(entry.file), entry.source, entry.offset, entry.size, entry.refusal
     return json.dumps(row, separators=(",", ":")).encode() + b"\n"
-
-
-def _size(entry: Entry) -> int:
-    """Bytes of a file or member, by which a source that has changed is told."""
-    if entry.size >= 0:
-        return entry.size
-    try:
-        return os.path.getsize(entry.file)
-    except OSError:
-        return -1
 
 
 def _lines(path: str) -> Iterator[tuple[str, Entry]]:

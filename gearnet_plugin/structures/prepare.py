@@ -1,52 +1,49 @@
 """
 From any pile of structure files to a store: in parallel, and so that it can be killed at any moment and run again.
 
-A store in the making is a folder with the folder ``plan`` in it (:mod:`.plan`). Each part of the plan is read by one
-call of :func:`make_shard`, in whichever process, and leaves a shard and a line about it; what is there is not made
-again. When all parts are, the index, the report of what was left out and, last of all, the manifest are written, and
-``plan`` goes.
+A store in the making is a folder with the folder ``plan`` in it (:mod:`.building`, :mod:`.plan`). Each part of the
+plan is read by one call of :func:`make_shard`, in whichever process, and leaves a shard and a report about it; what
+is there is not made again. When all parts are, the index, the list of what was left out and, last of all, the
+manifest are written, and ``plan`` goes.
 """
 
 from __future__ import annotations
 
 import csv
-import errno
 import glob
 import json
 import os
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 
 from tqdm import tqdm
 
+from .building import alone, begin, check_removable, explained, finish, is_current, other, remove, replace
 from .manifest import (
     DROPS,
-    INDEX,
     MANIFEST,
     PLAN,
     SCHEMA,
     SHARDS,
     Manifest,
     ShardInfo,
-    StoreBusy,
     StoreError,
+    is_store,
+    read_json,
     shard_name,
     write_atomically,
 )
-from .parallel import count_workers, spread
-from .plan import Plan, load_plan, make_plan, read_part
-from .shard import Shard, fits_compact
+from .parallel import check_backend, count_workers, spread
+from .plan import Plan, fingerprint, load_plan, make_plan, read_part
+from .shard import STEP, Shard, fits_compact
 from .sources import try_read
 from .store import StructureStore, write_index
 from .structure import Structure
 
 PER = ("chain", "entry")
 CONFIDENCE = ("uint8", "float")
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -79,10 +76,13 @@ class Recipe:
                     f"{name} should be {' or '.join(f'`{word}`' for word in allowed)}, "
                     f"but found `{getattr(self, name)}`"
                 )
-        if self.min_confidence is not None and not 0 <= self.min_confidence <= 100:
-            raise ValueError(f"min_confidence is a pLDDT from 0 to 100, but found {self.min_confidence}")
-        if self.max_length is not None and self.max_length < 1:
-            raise ValueError(f"max_length should be at least 1 residue, but found {self.max_length}")
+        if self.min_confidence is not None:
+            if not _is_number(self.min_confidence) or not 0 <= self.min_confidence <= 100:
+                raise ValueError(f"min_confidence is a pLDDT from 0 to 100, but found {self.min_confidence!r}")
+            # 70 and 70.0 are one recipe
+            object.__setattr__(self, "min_confidence", float(self.min_confidence))
+        if self.max_length is not None and (not _is_number(self.max_length, int) or self.max_length < 1):
+            raise ValueError(f"max_length should be at least 1 residue, a whole number, but found {self.max_length!r}")
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Summary:
 
 
 def prepare(
-    sources: Iterable,
+    sources: str | os.PathLike | Iterable | Callable[[], Iterable],
     out: str | os.PathLike,
     recipe: Recipe | None = None,
     workers: int | None = None,
@@ -104,47 +104,80 @@ def prepare(
     scheduler: str | None = None,
     overwrite: bool = False,
     verbose: int = 1,
+    waiting: Callable[[], None] | None = None,
 ) -> Summary:
     """
     Make a store of structure files.
 
     Killed at any moment and called again with the same arguments, it goes on, and ends with the same bytes as if it
-    had not been killed, whatever the number of workers.
+    had not been killed, whatever the number of workers. A part of at least 128 files goes to one worker.
 
     Parameters:
-        sources (list): folders, files, archives, ... as :func:`~.sources.find_entries` takes them
+        sources (str, list or Callable): folders, files, archives, ... as :func:`~.sources.find_entries` takes them; or
+            what gives them, called only if there is no whole store yet, whose sources are then not looked at again
         out (str or Path): folder of the store; it must not exist, be empty, or be the same store in the making
         recipe (Recipe, optional): what to put in
         workers (int, optional): number of processes; by default one a core
         backend (str, optional): ``loky`` or ``dask``, see :func:`~.parallel.spread`. The machines of a cluster must
             see ``sources`` and ``out`` under the same paths.
         scheduler (str, optional): address of a Dask scheduler
-        overwrite (bool, optional): remove a store that is there first; never removes anything else
+        overwrite (bool, optional): replace a store that is there, when the new one is whole; never touches anything
+            else
         verbose (int, optional): 0 for no progress bar
+        waiting (Callable, optional): called before waiting for another process that makes the same store; by default
+            that is an error
 
     Raises:
         FileNotFoundError: a source does not exist
-        StoreError: ``out`` is something else, made with other options, of other files, or another process is at work
-            on it
+        StoreError: ``out`` is something else, made with other options or of other files, or another process is at
+            work on it
         ValueError: a wrong argument, no structure at all, or a package is missing that a file needs
         OSError: the disk is full, among others; what was done stays
     """
-    sources, out, recipe = [os.fspath(source) for source in sources], os.path.normpath(out), recipe or Recipe()
+    recipe, shown = recipe or Recipe(), os.fspath(out)
+    # where links lead, so that a store is replaced and not a link to it
+    place = os.path.realpath(os.path.expanduser(shown))
     workers = count_workers(workers)
-    for source in sources:
-        if not os.path.lexists(os.path.expanduser(source)) and not glob.has_magic(source):
-            raise FileNotFoundError(f"no such file or folder: `{source}`, looked from `{os.getcwd()}`")
-    if overwrite and os.path.lexists(out):
-        _remove(out)
-    if os.path.exists(os.path.join(out, MANIFEST)):
-        return _already(sources, out, recipe)
-    with _making(sources, out, recipe), _explained(out):
-        plan = _planned(sources, out, verbose)
-        todo = [part for part in range(len(plan)) if not _is_done(plan, part)]
+    check_backend(backend, scheduler)
+    if not callable(sources):
+        sources = _checked(sources)
+    with alone(place, waiting):
+        if overwrite and os.path.lexists(place):
+            check_removable(place, shown)
+            new = place + ".new"
+            with alone(new):
+                if is_store(new) and not _can_go_on(new, recipe):
+                    remove(new, new)
+                summary = _make(sources, new, shown, recipe, workers, backend, scheduler, verbose)
+                replace(place, new, shown)
+            return Summary(StructureStore(shown), summary.made, summary.drops, summary.done_before)
+        if os.path.exists(os.path.join(place, MANIFEST)):
+            return _already(sources, shown, recipe)
+        return _make(sources, place, shown, recipe, workers, backend, scheduler, verbose)
+
+
+def _make(sources, place, shown, recipe, workers, backend, scheduler, verbose) -> Summary:
+    """Begin a store or go on with it, to its end."""
+    sources = _checked(sources()) if callable(sources) else sources
+    if os.path.exists(os.path.join(place, MANIFEST)):
+        # killed after the manifest
+        finish(place)
+        return _already(sources, place, recipe)
+    now = fingerprint(sources)
+    made_by = _versions()
+    begun = begin(place, asdict(recipe), made_by, shown)
+    with explained(shown):
+        plan = _planned(sources, place, shown, now, verbose)
+        todo = [part for part in range(len(plan)) if not _is_done(plan, part, begun["id"])]
         todo_files = sum(map(plan.part_files, todo))
-        calls = ((out, part, plan.starts[part], plan.starts[part + 1], asdict(recipe)) for part in todo)
+        parent = os.getpid() if backend == "loky" else None
+        calls = (
+            (place, part, plan.starts[part], plan.starts[part + 1], asdict(recipe), begun["id"], parent)
+            for part in todo
+        )
+        workers = min(workers, max(len(todo), 1))
         with (
-            closing(spread(make_shard, calls, min(workers, max(len(todo), 1)), backend, scheduler)) as results,
+            closing(spread(make_shard, calls, workers, backend, scheduler)) as results,
             tqdm(
                 desc="Preparing",
                 total=plan.files,
@@ -156,15 +189,17 @@ def prepare(
         ):
             for files in results:
                 bar.update(files)
-        _finish(plan, sources, recipe)
-    store = StructureStore(out)
+        _finish(plan, sources, recipe, made_by)
+    store = StructureStore(shown if os.path.realpath(shown) == place else place)
     return Summary(store, todo_files, store.manifest.counts["drops"], plan.files - todo_files)
 
 
 # === one shard ===
 
 
-def make_shard(store: str, part: int, start: int, stop: int, recipe: dict) -> int:
+def make_shard(
+    store: str, part: int, start: int, stop: int, recipe: dict, begun_id: str, parent: int | None = None
+) -> int:
     """
     Read a part of a plan into a shard.
 
@@ -173,6 +208,8 @@ def make_shard(store: str, part: int, start: int, stop: int, recipe: dict) -> in
         part (int): number of the part
         start, stop (int): where it stands in the list of files
         recipe (dict): fields of a Recipe
+        begun_id (str): which making of this store it is for
+        parent (int, optional): process on whose behalf it is made; without it, nobody wants the shard
 
     Returns:
         number of files read
@@ -182,8 +219,10 @@ def make_shard(store: str, part: int, start: int, stop: int, recipe: dict) -> in
     recipe = Recipe(**recipe)
     structures, drops, residues, files, without_plddt, clipped = [], [], [], 0, 0, 0
     for name, entry in read_part(store, start, stop):
+        if parent not in (None, os.getpid(), os.getppid()):
+            raise RuntimeError("the process that wanted this shard is gone")
         files += 1
-        structure, reason = try_read(entry)
+        structure, reason = try_read(entry, lasting=True)
         if structure is None:
             drops.append((entry.source, reason))
             continue
@@ -192,32 +231,33 @@ def make_shard(store: str, part: int, start: int, stop: int, recipe: dict) -> in
         for item in _items(structure, name, recipe.per):
             reason = _unfit(item, recipe)
             if reason:
-                drops.append(
-                    (entry.source, f"chain {item.chain_ids[0]}: {reason}" if recipe.per == "chain" else reason)
-                )
+                chain = f"chain {item.chain_ids[0]}: " if recipe.per == "chain" else ""
+                drops.append((entry.source, chain + reason))
                 continue
             without_plddt += recipe.min_confidence is not None and item.confidence_kind != "plddt"
             if recipe.confidence == "uint8":
                 clipped += int(((item.confidence < -0.5) | (item.confidence > 255.5)).sum())
             structures.append(item)
     shard = Shard.build(structures, recipe.compact, recipe.confidence)
+    metadata = {"gearnet_plugin.schema": str(SCHEMA), "unit": "angstrom"}
+    if recipe.compact:
+        metadata["position"] = f"origin + {STEP} * position"
     temporary = os.path.join(store, PLAN, f"{shard_name(part)}.{os.getpid()}.tmp")
     try:
-        frame = write_shard(shard, temporary, {"gearnet_plugin.schema": str(SCHEMA)})
+        frame = write_shard(shard, temporary, metadata)
+        if not is_current(store, begun_id):
+            raise RuntimeError("the store that wanted this shard is gone")
         os.replace(temporary, os.path.join(store, SHARDS, shard_name(part)))
         info = ShardInfo(len(structures), int(shard.arrays["residues.starts"][-1]), *frame)
-        write_atomically(
-            _report_path(store, part),
-            json.dumps(
-                {
-                    "info": list(vars(info).values()),
-                    "drops": drops,
-                    "residues": residues,
-                    "without_plddt": without_plddt,
-                    "clipped": clipped,
-                }
-            ),
-        )
+        report = {
+            "id": begun_id,
+            "info": list(vars(info).values()),
+            "drops": drops,
+            "residues": residues,
+            "without_plddt": without_plddt,
+            "clipped": clipped,
+        }
+        write_atomically(_report_path(store, part), json.dumps(report))
     except BaseException:
         if os.path.exists(temporary):
             os.remove(temporary)
@@ -251,136 +291,86 @@ def _report_path(store: str, part: int) -> str:
     return os.path.join(store, PLAN, f"{part:06d}.json")
 
 
-def _read_report(plan: Plan, part: int) -> dict | None:
-    try:
-        with open(_report_path(plan.store, part), encoding="utf-8") as file:
-            return json.load(file)
-    except FileNotFoundError:
-        return None
-
-
-def _is_done(plan: Plan, part: int) -> bool:
+def _is_done(plan: Plan, part: int, begun_id: str) -> bool:
     """Whether a part has its shard and its report. The report comes last."""
-    report = _read_report(plan, part)
+    report = read_json(_report_path(plan.store, part))
+    if report is None or report["id"] != begun_id:
+        return False
     try:
-        size = os.path.getsize(os.path.join(plan.store, SHARDS, shard_name(part)))
+        return ShardInfo(*report["info"]).size == os.path.getsize(os.path.join(plan.store, SHARDS, shard_name(part)))
     except FileNotFoundError:
         return False
-    return report is not None and ShardInfo(*report["info"]).size == size
 
 
 # === before ===
 
 
-def _already(sources: list[str], out: str, recipe: Recipe) -> Summary:
+def _checked(sources: str | os.PathLike | Iterable) -> list[str]:
+    """Sources as a list of texts that each stand for something."""
+    sources = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
+    sources = [os.fspath(source) for source in sources]
+    for source in sources:
+        path = os.path.expanduser(source)
+        if not os.path.lexists(path) and not glob.has_magic(source):
+            raise FileNotFoundError(f"no such file or folder: `{source}`, looked from `{os.getcwd()}`")
+        if is_store(path):
+            raise ValueError(f"the source `{source}` is a store; give the files that it was made of")
+    return sources
+
+
+def _is_number(value, kind=(int, float)) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _versions() -> dict:
+    """What a structure depends on besides its file."""
+    import gemmi
+
+    from gearnet_plugin import __version__
+
+    return {"gearnet_plugin": __version__, "gemmi": gemmi.__version__}
+
+
+def _can_go_on(place: str, recipe: Recipe) -> bool:
+    """Whether what an interrupted run has left can be used by this one."""
+    begun = read_json(os.path.join(place, PLAN, "begun.json"))
+    return begun is not None and begun.get("recipe") == asdict(recipe) and begun.get("made_by") == _versions()
+
+
+def _already(sources, shown: str, recipe: Recipe) -> Summary:
     """Nothing to do, if the store is what is asked for."""
-    store = StructureStore(out)
-    if store.manifest.recipe != asdict(recipe):
-        raise _other_options(out, store.manifest.recipe, recipe)
-    with tempfile.TemporaryDirectory(prefix="gearnet-") as folder:
-        os.mkdir(os.path.join(folder, PLAN))
-        plan = make_plan(folder, sources)
-    if plan.fingerprint != store.manifest.sources["fingerprint"]:
-        raise _other_files(out, store.manifest.sources["files"], plan.files)
-    # a run killed in its very last step leaves its plan
-    shutil.rmtree(os.path.join(out, PLAN), ignore_errors=True)
-    _forget(os.path.join(out, "lock"))
-    return Summary(store, 0, store.manifest.counts["drops"], plan.files)
+    store = StructureStore(shown)
+    made, asked = Recipe(**store.manifest.recipe), recipe
+    if made != asked:
+        raise other(shown, "options", asdict(made), asdict(asked))
+    files = store.manifest.counts["files"]
+    if not callable(sources) and fingerprint(sources) != store.manifest.sources["fingerprint"]:
+        raise _other_files(shown, files)
+    if os.path.isdir(os.path.join(store.root, PLAN)):
+        finish(store.root)
+    return Summary(store, 0, store.manifest.counts["drops"], files)
 
 
-def _planned(sources: list[str], out: str, verbose: int) -> Plan:
+def _planned(sources: list[str], place: str, shown: str, now: str, verbose: int) -> Plan:
     """The plan, the same as before if there is one."""
-    before = load_plan(out)
+    plan = load_plan(place)
+    if plan is not None:
+        if plan.fingerprint != now:
+            raise _other_files(shown, plan.files)
+        return plan
     with tqdm(desc="Listing", unit="file", delay=2, disable=not verbose) as bar:
-        plan = make_plan(out, sources, report=lambda found: bar.update(found - bar.n))
-    if before is None:
-        plan.save()
-    elif before.fingerprint != plan.fingerprint:
-        raise _other_files(out, before.files, plan.files)
+        plan = make_plan(place, sources, now, report=lambda found: bar.update(found - bar.n))
+    plan.save()
     return plan
-
-
-@contextmanager
-def _making(sources: list[str], out: str, recipe: Recipe) -> Iterator[None]:
-    """The folder of a store in the making, for this process alone."""
-    begun = {"recipe": asdict(recipe), "sources": sources}
-    path = os.path.join(out, PLAN, "recipe.json")
-    if os.path.lexists(out):
-        try:
-            with open(path, encoding="utf-8") as file:
-                before = json.load(file)
-        except (FileNotFoundError, NotADirectoryError):
-            before = None
-            # killed before it was begun, it holds nothing yet
-            shards = os.path.join(out, SHARDS)
-            if (
-                not os.path.isdir(out)
-                or set(os.listdir(out)) - {"lock", PLAN, SHARDS}
-                or os.path.isdir(shards)
-                and os.listdir(shards)
-            ):
-                raise StoreError(f"`{out}` exists and is no store; give another folder by --out") from None
-        if before is not None and before["recipe"] != begun["recipe"]:
-            raise _other_options(out, before["recipe"], recipe)
-    os.makedirs(os.path.join(out, PLAN), exist_ok=True)
-    os.makedirs(os.path.join(out, SHARDS), exist_ok=True)
-    with _locked(out):
-        for name in os.listdir(os.path.join(out, PLAN)):
-            if name.endswith(".tmp"):
-                _forget(os.path.join(out, PLAN, name))
-        write_atomically(path, json.dumps(begun))
-        yield
-        shutil.rmtree(os.path.join(out, PLAN))
-        _forget(os.path.join(out, "lock"))
-
-
-@contextmanager
-def _locked(out: str) -> Iterator[None]:
-    """Keep other processes from making the same store; the lock of a process that was killed is free."""
-    with open(os.path.join(out, "lock"), "w") as file:
-        try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            pass  # not on Windows
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                raise StoreBusy(
-                    f"another process is making the store `{out}`; wait for it, or give another folder by --out"
-                ) from None
-            # a file system without locks
-        yield
-
-
-@contextmanager
-def _explained(out: str) -> Iterator[None]:
-    """Say what to do where the disk or a worker gave up."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in DISK_FULL:
-            raise
-        raise OSError(
-            error.errno,
-            f"no room left for the store `{out}` ({error.strerror}): a store takes about 16 bytes a "
-            f"residue, 10 if compact; free some, and run the same command again, which goes on "
-            f"where it stopped",
-        ) from None
-    except Exception as error:
-        if type(error).__name__ not in ("TerminatedWorkerError", "BrokenProcessPool", "KilledWorker"):
-            raise
-        raise StoreError(
-            f"a worker died while making the store `{out}`, often because memory ran out; run the same command "
-            f"again, with fewer --workers: it goes on where it stopped"
-        ) from None
 
 
 # === after ===
 
 
-def _finish(plan: Plan, sources: list[str], recipe: Recipe) -> None:
+def _finish(plan: Plan, sources: list[str], recipe: Recipe, made_by: dict) -> None:
     """Write what stands around the shards, the manifest last."""
+    from .arrow import file_crc
+
     out = plan.store
     shards, residues_left_out, drops, without_plddt, clipped = [], Counter(), 0, 0, 0
     temporary = plan.path(DROPS + ".tmp")
@@ -388,7 +378,7 @@ def _finish(plan: Plan, sources: list[str], recipe: Recipe) -> None:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(("file", "reason"))
         for part in range(len(plan)):
-            report = _read_report(plan, part)
+            report = read_json(_report_path(out, part))
             shards.append(ShardInfo(*report["info"]))
             drops += len(report["drops"])
             without_plddt += report["without_plddt"]
@@ -401,7 +391,8 @@ def _finish(plan: Plan, sources: list[str], recipe: Recipe) -> None:
     structures = sum(shard.structures for shard in shards)
     if not structures:
         raise _nothing(plan)
-    os.replace(temporary, os.path.join(out, DROPS))
+    drops_path = os.path.join(out, DROPS)
+    os.replace(temporary, drops_path)
     index, shared = write_index(out, _names(out, shards), structures)
     counts = {
         "structures": structures,
@@ -415,7 +406,9 @@ def _finish(plan: Plan, sources: list[str], recipe: Recipe) -> None:
         "shared_names": shared,
     }
     origin = {"paths": sources, "files": plan.files, "fingerprint": plan.fingerprint}
-    Manifest(asdict(recipe), origin, counts, index, shards).write(out)
+    listed = {"size": os.path.getsize(drops_path), "crc": file_crc(drops_path)}
+    Manifest(asdict(recipe), origin, counts, index, listed, made_by, shards).write(out)
+    finish(out)
 
 
 def _names(out: str, shards: list[ShardInfo]) -> Iterator[str]:
@@ -428,47 +421,16 @@ def _names(out: str, shards: list[ShardInfo]) -> Iterator[str]:
 
 
 def _nothing(plan: Plan) -> ValueError:
-    drops = [drop for part in range(len(plan)) for drop in _read_report(plan, part)["drops"][:5]][:5]
+    reports = (read_json(_report_path(plan.store, part)) for part in range(len(plan)))
+    drops = [drop for report in reports for drop in report["drops"][:5]][:5]
     return ValueError(
         f"none of {plan.files} files gives a structure for the store, the first:"
         + "".join(f"\n  {file}: {reason}" for file, reason in drops)
     )
 
 
-def _other_options(out: str, before: dict, recipe: Recipe) -> StoreError:
-    now = asdict(recipe)
-    differ = ", ".join(
-        f"{name} {before.get(name)} instead of {value}" for name, value in now.items() if before.get(name) != value
-    )
+def _other_files(shown: str, before: int) -> StoreError:
     return StoreError(
-        f"the store `{out}` was begun with other options ({differ}); give these, another folder by --out, or "
-        f"--overwrite to make it anew"
+        f"the files are not those that the store `{shown}` was begun with ({before} structure files): some are new, "
+        f"gone, changed, or given by another path; give another folder by --out, or --overwrite to make it anew"
     )
-
-
-def _other_files(out: str, before: int, now: int) -> StoreError:
-    return StoreError(
-        f"the files have changed since the store `{out}` was begun ({before} then, {now} now, or others of "
-        f"the same number); give another folder by --out, or --overwrite to make it anew"
-    )
-
-
-def _remove(out: str) -> None:
-    """Remove a store, and nothing that is no store."""
-    names = set(os.listdir(out)) if os.path.isdir(out) else {""}
-    stray = names - {MANIFEST, INDEX, SHARDS, DROPS, PLAN, "lock"}
-    if stray or names and not names & {MANIFEST, PLAN, SHARDS}:
-        raise StoreError(
-            f"`{out}` is no store, or holds other files too ({', '.join(sorted(stray)[:3])}); nothing was "
-            f"removed. Give another folder by --out, or remove it yourself"
-        )
-    # the manifest goes first: without it the rest is no store
-    _forget(os.path.join(out, MANIFEST))
-    shutil.rmtree(out)
-
-
-def _forget(path: str) -> None:
-    try:
-        os.remove(path)
-    except FileNotFoundError:
-        pass

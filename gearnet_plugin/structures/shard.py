@@ -3,19 +3,24 @@ One shard of a store: an Arrow IPC file with a row a structure, read through Num
 
 The columns, all readable by pyarrow and pandas alone::
 
-    name, source       string      what the structure is called and where it was read length             int32
-    number of residues N mean_confidence    float32     mean of `confidence` resolution         float64     Å, NaN
-    where the source tells none method             dictionary  as in the file confidence_kind    dictionary  b_factor
-    or plddt notes              string      JSON: residue names other than those of the types, what was left out;
-    mostly empty position           list        N x 3 float32, Å; in a compact store int16, in steps of 0.01 Å from
-    `origin` origin             3 float64   Å; in a compact store only residue_type       list        N uint8,
-    TorchDrug's order, 20 unknown confidence         list        N uint8 (rounded, 0 to 255) or float32 runs
-    list        stretches of consecutive residue numbers of one chain: chain, label_chain, number of the
-                                   first, insertion_code, length
-    crc                uint32      CRC-32 of the row, as :meth:`Shard.checksum` makes it
+    name, source      string      what the structure is called, and where it was read
+    length            int32       number of residues N
+    mean_confidence   float32     mean of `confidence`
+    resolution        float64     Å, NaN where the source tells none
+    method            dictionary  as in the file
+    confidence_kind   dictionary  b_factor or plddt
+    notes             string      JSON: residue names other than those of the types, what was left out; mostly empty
+    origin            3 float64   Å; in a compact store only
+    crc               uint32      CRC-32 of the columns below, as :meth:`Shard.checksum` makes it
+    position          list        N x 3 float32, Å; in a compact store int16, in steps of 0.01 Å from `origin`
+    residue_type      list        N uint8, TorchDrug's order, 20 unknown
+    confidence        list        N uint8 (rounded, 0 to 255) or float32
+    runs              list        stretches of consecutive residue numbers: chain, label_chain, number of the first
+                                  residue, insertion_code, length
 
 All rows are one record batch without compression, so a column is one contiguous array and the residues of a structure
-are one slice of it. Format: https://arrow.apache.org/docs/format/Columnar.html
+are one slice of it. What is not covered by the checksum of a row is covered by that of the file's frame, see
+:mod:`.arrow`. Format: https://arrow.apache.org/docs/format/Columnar.html
 """
 
 from __future__ import annotations
@@ -69,13 +74,11 @@ class ResidueArrays(NamedTuple):
     @property
     def residue_numbers(self) -> np.ndarray:
         """Author's residue numbers, int32 of shape [N]."""
+        places = np.arange(len(self.residue_types))
         if len(self.run_lengths) == 1:
-            number = int(self.run_numbers[0])
-            return np.arange(number, number + len(self.residue_types), dtype=np.int32)
+            return (places + int(self.run_numbers[0])).astype(np.int32)
         starts = np.cumsum(self.run_lengths) - self.run_lengths
-        return np.repeat(self.run_numbers - starts.astype(np.int32), self.run_lengths) + np.arange(
-            len(self.residue_types), dtype=np.int32
-        )
+        return (places + np.repeat(self.run_numbers - starts, self.run_lengths)).astype(np.int32)
 
 
 class Shard:
@@ -92,16 +95,13 @@ class Shard:
         self.arrays = arrays
         self.words = words
         self.compact = "origin" in arrays
-        # What makes up a row, in the order of its checksum: columns that share their offsets, each with the bytes
-        # that a place takes. Offsets as memory views, which give Python's integers several times faster than NumPy
-        # does.
-        lists = [(column, [column]) for column in TEXTS]
-        lists += [("residues", RESIDUES), ("runs", ["runs." + field for field in RUNS])]
+        # What makes up a row, in the order of its checksum: columns that share their offsets, each with the bytes that
+        # a place takes. Offsets as memory views, which give Python's integers several times faster than NumPy does.
+        lists = [("residues", RESIDUES), ("runs", ["runs." + field for field in RUNS])]
         self._lists = [
             (memoryview(arrays[owner + ".starts"]), [_bytes(arrays[column]) for column in columns])
             for owner, columns in lists
         ]
-        self._fields = [_bytes(arrays[column]) for column in ROWS if column in arrays and column != "crc"]
 
     def __len__(self) -> int:
         return len(self.arrays["crc"])
@@ -109,8 +109,8 @@ class Shard:
     # === rows ===
 
     def checksum(self, row: int) -> int:
-        """CRC-32 of all that a row holds, to be equal to ``crc``."""
-        pieces = [data[row * size : (row + 1) * size] for data, size in self._fields]
+        """CRC-32 of the residues and runs of a row, to be equal to ``crc``."""
+        pieces = []
         for starts, columns in self._lists:
             first, last = starts[row], starts[row + 1]
             pieces += [data[first * size : last * size] for data, size in columns]
@@ -257,7 +257,7 @@ def _steps(positions: np.ndarray, origin: np.ndarray) -> np.ndarray:
 
 def _runs(structure: Structure) -> list[tuple]:
     """Stretches of residues with consecutive numbers, one chain, one insertion code: rows in the order of RUNS."""
-    breaks = np.diff(structure.residue_numbers) != 1
+    breaks = np.diff(structure.residue_numbers.astype(np.int64)) != 1
     for column in (structure.chain_ids, structure.label_chain_ids, structure.insertion_codes):
         breaks |= column[1:] != column[:-1]
     starts = np.concatenate(([0], np.flatnonzero(breaks) + 1))

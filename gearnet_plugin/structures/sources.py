@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from .archives import Member, database_members, is_archive, is_database, is_packed, tar_members, unpack_tar
-from .content import ENDINGS, read_bytes, split_ending, unreadable
+from .content import ENDINGS, PASSING, read_bytes, split_ending, unreadable
 from .manifest import is_store
 from .parallel import count_workers, spread
 from .reader import parse_structure, read_structure
@@ -86,6 +86,13 @@ def find_entries(paths: str | os.PathLike | Iterable, scratch: str | os.PathLike
     return _entries(sources, name, None if scratch is None else os.fspath(scratch))
 
 
+def find_files(paths: str | os.PathLike | Iterable) -> Iterator[str]:
+    """The files that paths stand for, archives and databases not opened; see :func:`find_entries`."""
+    if isinstance(paths, (str, os.PathLike)):
+        return _once([_check(paths, listed=False)])
+    return _once([_check(path, listed=True) for path in paths])
+
+
 def find_structures(path: str | os.PathLike | Iterable) -> list[Entry]:
     """The same as a list, for what fits into memory; see :func:`find_entries`."""
     return list(find_entries(path))
@@ -110,18 +117,28 @@ def read_entry(entry: Entry) -> Structure:
     return parse_structure(data, entry.stem, entry.source)
 
 
-def try_read(entry: Entry) -> tuple[Structure | None, str]:
+def try_read(entry: Entry, lasting: bool = False) -> tuple[Structure | None, str]:
     """
     Read one structure; ``None`` and the reason in one line if that is not possible, whatever goes wrong.
 
     Parameters:
         entry (Entry): from :func:`find_entries`
+        lasting (bool, optional): raise what says nothing about the file and may be gone tomorrow, such as a lack of
+            memory or a lost network file system, where a result is kept for good
     """
     try:
         return read_entry(entry), ""
     except FileNotFoundError:
         reason = "no such file"
-    except (ValueError, OSError) as error:
+    except MemoryError:
+        if lasting:
+            raise
+        reason = "out of memory"
+    except OSError as error:
+        if lasting and error.errno in PASSING:
+            raise
+        reason = str(error)
+    except ValueError as error:
         reason = str(error).removeprefix(f"cannot read structure {entry.source!r}: ")
     except Exception as error:  # noqa: BLE001  one strange file must not end the reading of a hundred thousand
         reason = f"unexpected {type(error).__name__}: {error}"
@@ -167,11 +184,8 @@ def _check(source, listed: bool) -> str:
 
 
 def _entries(sources: list[str], name: str, scratch: str | None) -> Iterator[Entry]:
-    # A folder alone repeats nothing, so that its files need not be remembered.
-    alone = len(sources) == 1 and os.path.isdir(sources[0])
-    once = _files(sources[0]) if alone else _without_repeats(sources)
     empty = True
-    for path in once:
+    for path in _once(sources):
         for entry in _open(path, scratch):
             empty = False
             yield entry
@@ -180,8 +194,12 @@ def _entries(sources: list[str], name: str, scratch: str | None) -> Iterator[Ent
                          f".gz, tar archives of these, or FoldComp databases")
 
 
-def _without_repeats(sources: list[str]) -> Iterator[str]:
-    """Files of several sources. One file under two spellings counts once, under the first."""
+def _once(sources: list[str]) -> Iterator[str]:
+    """Files of sources. One file under two spellings counts once, under the first."""
+    if len(sources) == 1 and os.path.isdir(sources[0]):
+        # A folder alone repeats nothing, so that its files need not be remembered.
+        yield from _files(sources[0])
+        return
     known = set()
     for source in sources:
         for file in _files(source):
@@ -214,6 +232,8 @@ def _plain_archive(path: str, scratch: str | None) -> str:
     try:
         packed = is_packed(path)
     except OSError as error:
+        if error.errno in PASSING:
+            raise
         raise ValueError(error.strerror) from None
     return unpack_tar(path, scratch or _temporary_folder()) if packed else path
 
@@ -224,6 +244,8 @@ def _members(file: str, source: str, members: Iterator[Member]) -> Iterator[Entr
             full = f"{source}/{name}" if name else source
             yield Entry(file, full, refusal=refusal) if refusal else Entry(file, full, offset, size)
     except OSError as error:
+        if error.errno in PASSING:
+            raise
         yield Entry(source, source, refusal=f"it cannot be listed further: {error.strerror}")
 
 

@@ -8,8 +8,9 @@ A store is a folder::
     shards/           000000.arrow, 000001.arrow, ...: see :mod:`.shard`
     drops.tsv         what was left out, and why
 
-Opening reads the manifest alone. Shards are mapped when first needed and their pages are the operating system's, so
-processes that read one store, forked or not, share one copy of it in memory. Made by :mod:`.prepare`.
+Opening reads the manifest and looks at the sizes of the files. Shards are mapped when first needed and their pages
+are the operating system's, so processes that read one store, forked or not, share one copy of it in memory. Made by
+:mod:`.prepare`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from .manifest import DROPS, INDEX, MANIFEST, PLAN, SHARDS, StoreError, read_man
 from .shard import ResidueArrays, Shard
 from .structure import Structure
 
+#: Most shards that a process keeps open: each takes 20 kB of Python objects.
+MAX_OPEN = 1024
+
 
 class StructureStore:
     """
@@ -43,9 +47,11 @@ class StructureStore:
 
     def __init__(self, path: str | os.PathLike):
         self.path = os.fspath(path)
-        self.manifest = read_manifest(path)
+        #: the same from any folder
+        self.root = os.path.abspath(os.path.expanduser(self.path))
+        self.manifest = read_manifest(self.path)
         self._starts = [0, *itertools.accumulate(shard.structures for shard in self.manifest.shards)]
-        self._shards: list[Shard | None] = [None] * len(self.manifest.shards)
+        self._shards: dict[int, Shard] = {}
         self._index = None
         self._check_files()
 
@@ -66,7 +72,7 @@ class StructureStore:
 
     def __reduce__(self):
         # a process that gets a store maps the files itself
-        return type(self), (self.path,)
+        return type(self), (self.root,)
 
     def __repr__(self) -> str:
         counts = self.manifest.counts
@@ -78,14 +84,14 @@ class StructureStore:
         return (
             sum(shard.size for shard in self.manifest.shards)
             + self.manifest.index["size"]
-            + os.path.getsize(os.path.join(self.path, MANIFEST))
+            + os.path.getsize(os.path.join(self.root, MANIFEST))
         )
 
     # === one structure ===
 
     def residues(self, index: int) -> ResidueArrays:
         """
-        The residues of a structure without the text around them, at an eighth of the time of ``store[index]``.
+        The residues of a structure without the text around them, at a third of the time of ``store[index]``.
 
         Raises:
             IndexError: there is no such structure
@@ -113,7 +119,6 @@ class StructureStore:
                 f"(numbers {', '.join(map(str, found))}); ask by number"
             )
         if not found:
-            self._check_index()
             raise KeyError(f"store `{self.path}` has no structure `{name}`")
         return found[0]
 
@@ -121,15 +126,13 @@ class StructureStore:
         """Numbers of the structures that have a name: one, none, or those that share it."""
         if not isinstance(name, str):
             return []
-        if self._index is None:
-            self._index = read_index(self.path, self.manifest.index)
-        hashes, numbers = self._index
+        hashes, numbers = self.name_index
         first, last = (int(np.searchsorted(hashes, name_hash(name), side)) for side in ("left", "right"))
-        return [number for number in map(int, numbers[first:last]) if self._name_or_none(number) == name]
+        return [number for number in map(int, numbers[first:last]) if self.name(number) == name]
 
     def name(self, index: int) -> str:
         """The name of a structure."""
-        shard, row = self._place(index)
+        shard, row = self._place(index, check=False)
         return shard.text("name", row)
 
     # === all of them ===
@@ -137,10 +140,25 @@ class StructureStore:
     @property
     def names(self) -> Iterator[str]:
         """Names by number, one shard after the other."""
-        for number in range(len(self._shards)):
+        return self._texts("name")
+
+    @property
+    def name_index(self) -> tuple[np.ndarray, np.ndarray]:
+        """Hashes of all names in order, see :func:`name_hash`, and the numbers of their structures."""
+        if self._index is None:
+            self._index = read_index(self.root, self.manifest.index, self.path)
+        return self._index
+
+    @property
+    def sources(self) -> Iterator[str]:
+        """Where each structure was read, by number."""
+        return self._texts("source")
+
+    def _texts(self, column: str) -> Iterator[str]:
+        for number in range(len(self.manifest.shards)):
             shard = self._shard(number)
             for row in range(len(shard)):
-                yield shard.text("name", row)
+                yield shard.text(column, row)
 
     @property
     def lengths(self) -> np.ndarray:
@@ -159,23 +177,29 @@ class StructureStore:
         if name not in allowed:
             raise ValueError(f"a store has no column `{name}` with a value a structure; there are {', '.join(allowed)}")
         parts = [np.zeros(0, dtype=np.int32)]
-        for number in range(len(self._shards)):
+        for number in range(len(self.manifest.shards)):
             shard = self._shard(number)
             values = shard.arrays[name]
             parts.append(np.array(shard.words[name] or [""], dtype=object)[values] if name in shard.words else values)
         return np.concatenate(parts[1:] or parts)
 
     def drops(self) -> list[tuple[str, str]]:
-        """What was left out when the store was made: (file, reason) of each."""
-        with open(os.path.join(self.path, DROPS), newline="", encoding="utf-8", errors="surrogateescape") as file:
-            return [tuple(row) for row in itertools.islice(csv.reader(file, delimiter="\t"), 1, None)]
+        """
+        What was left out when the store was made: (file, reason) of each. A reason that begins with ``residues left
+        out`` is about a file that was kept.
+        """
+        try:
+            with open(os.path.join(self.root, DROPS), newline="", encoding="utf-8", errors="surrogateescape") as file:
+                return [tuple(row) for row in itertools.islice(csv.reader(file, delimiter="\t"), 1, None)]
+        except FileNotFoundError:
+            raise StoreError(f"store `{self.path}`: {DROPS} is missing; bring it back from a copy") from None
 
     def problems(self) -> Iterator[tuple[int, str]]:
         """
         Check every byte.
 
         Yields:
-            for each shard its number and what is wrong with it, ``""`` for nothing; for the index, number -1
+            for each shard its number and what is wrong with it, ``""`` for nothing; for the other files, number -1
         """
         from .arrow import file_crc
 
@@ -190,24 +214,22 @@ class StructureStore:
                 yield number, str(error)
                 continue
             names = ", ".join(map(str, bad[:10])) + (", ..." if len(bad) > 10 else "")
+            what = f"{len(bad)} structures of shard {shard_name(number)} are damaged: {names}"
             yield (
                 number,
-                (
-                    f"store `{self.path}`: {len(bad)} structures of shard {shard_name(number)} are damaged: {names}"
-                    if bad
-                    else f"store `{self.path}`: unused bytes of shard {shard_name(number)} have changed"
-                ),
+                f"store `{self.path}`: {what if bad else f'unused bytes of {shard_name(number)} have changed'}",
             )
-        try:
-            self._check_index()
-            yield -1, ""
-        except (OSError, StoreError) as error:
-            yield -1, str(error)
+        for name, info in ((INDEX, self.manifest.index), (DROPS, self.manifest.drops)):
+            try:
+                sound = file_crc(os.path.join(self.root, name)) == info["crc"]
+            except FileNotFoundError:
+                sound = False
+            yield -1, "" if sound else f"store `{self.path}`: {name} is missing or damaged"
 
     # === files ===
 
-    def _place(self, index) -> tuple[Shard, int]:
-        """Shard and row of a structure, whose checksum is right."""
+    def _place(self, index, check: bool = True) -> tuple[Shard, int]:
+        """Shard and row of a structure, with a look at its checksum if its residues are wanted."""
         number = operator.index(index)
         if number < 0:
             number += len(self)
@@ -215,7 +237,7 @@ class StructureStore:
             raise IndexError(f"store `{self.path}` has {len(self)} structures, but number {index} was asked for")
         which = bisect_right(self._starts, number) - 1
         shard, row = self._shard(which), number - self._starts[which]
-        if not shard.is_sound(row):
+        if check and not shard.is_sound(row):
             raise StoreError(
                 f"store `{self.path}`: structure {number} in shard {shard_name(which)} is damaged, its checksum "
                 f"is wrong; the others can still be read. `gearnet doctor {self.path}` checks them all; bring "
@@ -224,7 +246,7 @@ class StructureStore:
         return shard, row
 
     def _shard(self, number: int) -> Shard:
-        shard = self._shards[number]
+        shard = self._shards.get(number)
         if shard is None:
             # pyarrow costs 0.2 s and 25 MB, which a process that opens no shard need not pay
             from .arrow import DamagedFile, Frame, open_shard
@@ -235,15 +257,18 @@ class StructureStore:
                 raise self._missing(number) from None
             except DamagedFile as error:
                 raise self._wrong(number, str(error)) from None
+            if len(self._shards) >= MAX_OPEN:
+                # what was read from it stays mapped as long as it is in use
+                self._shards.pop(next(iter(self._shards)), None)
             self._shards[number] = shard
         return shard
 
     def _file(self, number: int) -> str:
-        return os.path.join(self.path, SHARDS, shard_name(number))
+        return os.path.join(self.root, SHARDS, shard_name(number))
 
     def _check_files(self) -> None:
         try:
-            with os.scandir(os.path.join(self.path, SHARDS)) as entries:
+            with os.scandir(os.path.join(self.root, SHARDS)) as entries:
                 sizes = {entry.name: entry.stat().st_size for entry in entries}
         except FileNotFoundError:
             sizes = {}
@@ -267,28 +292,6 @@ class StructureStore:
             f"{self._starts[number + 1] - 1}, is cut off or damaged: {how}; bring it back from a copy, or make "
             f"the store anew with `gearnet prepare --overwrite`"
         )
-
-    # === names ===
-
-    def _name_or_none(self, number: int) -> str | None:
-        """A name without a look at the checksum of its row: only names that are asked for are compared."""
-        if not 0 <= number < len(self):
-            return None
-        which = bisect_right(self._starts, number) - 1
-        try:
-            return self._shard(which).text("name", number - self._starts[which])
-        except UnicodeDecodeError:
-            return None
-
-    def _check_index(self) -> None:
-        from .arrow import file_crc
-
-        try:
-            sound = file_crc(os.path.join(self.path, INDEX)) == self.manifest.index["crc"]
-        except FileNotFoundError:
-            sound = False
-        if not sound:
-            raise _bad_index(self.path)
 
 
 def name_hash(name: str) -> np.uint64:
@@ -319,19 +322,15 @@ def write_index(store: str, names: Iterator[str], count: int) -> tuple[dict, int
     return frame._asdict(), shared
 
 
-def read_index(store: str, info: dict) -> tuple[np.ndarray, np.ndarray]:
+def read_index(store: str, info: dict, shown: str) -> tuple[np.ndarray, np.ndarray]:
     """Hashes and numbers of the index of a store, mapped."""
     from .arrow import DamagedFile, Frame, open_columns
 
     try:
         batch = open_columns(os.path.join(store, INDEX), Frame(**info))
     except (FileNotFoundError, DamagedFile):
-        raise _bad_index(store) from None
+        raise StoreError(
+            f"store `{shown}`: {INDEX} is missing or damaged, so names cannot be found; structures can be had by "
+            f"number. Bring it back from a copy, or make the store anew with `gearnet prepare --overwrite`"
+        ) from None
     return tuple(batch.column(name).to_numpy(zero_copy_only=True) for name in ("name_hash", "structure"))
-
-
-def _bad_index(store: str) -> StoreError:
-    return StoreError(
-        f"store `{store}`: {INDEX} is missing or damaged, so names cannot be found; structures can be had by "
-        f"number. Bring it back from a copy, or make the store anew with `gearnet prepare --overwrite`"
-    )
