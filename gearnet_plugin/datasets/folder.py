@@ -14,6 +14,7 @@ from torchdrug.core import Registry as R
 
 from .base import StructureDataset
 from .loading import load_structures
+from .splits import FRACTIONS, IDENTITY, SplitRule
 from .stored import LoadedStructures, StoredStructures, find_rows
 from .table import SPLITS, Row, Table, is_table, read_table
 
@@ -53,6 +54,12 @@ class StructureFolder(StructureDataset, core.Configurable):
         structure_column (str, optional): name of the column of files
         chain_column (str, optional): name of the column of chains; ``None`` takes all chains
         split_column (str, optional): name of the column of splits; ``None`` ignores it
+        split (str, optional): where no column says it, ``random`` or ``cluster`` splits the structures; the latter so
+            that no sequence is similar to one in another split. How is said at
+            :class:`~gearnet_plugin.datasets.splits.SplitRule`, to which the next three go.
+        split_fractions (list of float, optional): fractions of train, valid and test
+        split_seed (int, optional): seed of the split
+        identity (float, optional): for ``cluster``, from which sequence identity on sequences are similar, 0 to 1
         store (str, optional): a store in which the structures of a table are looked up by name, in place of reading
             files: ``structure`` and ``chain`` of a row name ``<structure>_<chain>``, folder and ending do not matter
         unknown (str, optional): what an unknown residue counts as, see :meth:`ResidueProtein.from_arrays`
@@ -64,11 +71,13 @@ class StructureFolder(StructureDataset, core.Configurable):
     """
 
     def __init__(self, path, target=None, kind=None, classes=None, per=None, structure_column="structure",
-                 chain_column="chain", split_column="split", store=None, unknown="glycine", transform=None,
-                 num_worker=0, strict=False, verbose=1):
+                 chain_column="chain", split_column="split", split=None, split_fractions=FRACTIONS, split_seed=0,
+                 identity=IDENTITY, store=None, unknown="glycine", transform=None, num_worker=0, strict=False,
+                 verbose=1):
         if per not in (None, "chain", "entry"):
             raise ValueError(f"per should be `chain` or `entry`, but found `{per}`")
         self.configure(transform, unknown)
+        rule = _split_rule(split, split_fractions, split_seed, identity)
 
         store = _open_store(path, store)
         if store:
@@ -81,10 +90,14 @@ class StructureFolder(StructureDataset, core.Configurable):
         else:
             raise ValueError(f"target, kind and classes need a table (.csv, .tsv), but path is `{path}`")
         _check_use(table, per, path, chain_column)
+        if rule:
+            _check_no_splits(table, path, split, split_column)
 
         self.residues_left_out = {}
         if store and not is_table(path):
-            kept, self.drops, self.structures = [], [], StoredStructures(store)
+            kept, self.structures = [], StoredStructures(store)
+            # of files, or chains of files, that are not in it at all
+            self.drops = [drop for drop in store.drops() if not drop[1].startswith("residues left out")]
         elif store:
             found, self.drops = find_rows(store, table.rows)
             if not any(found):
@@ -98,9 +111,12 @@ class StructureFolder(StructureDataset, core.Configurable):
             kept = [place for place, structures in enumerate(found) for _ in structures]
             self.structures = LoadedStructures([structure for structures in found for structure in structures])
 
-        splits = [table.rows[place].split for place in kept]
-        self._splits = {name: [i for i, split in enumerate(splits) if split == name] for name in SPLITS
-                        if any(row.split == name for row in table.rows)}
+        if rule:
+            self._splits = rule.assign(self.structures, per or "chain", verbose)
+        else:
+            splits = [table.rows[place].split for place in kept]
+            self._splits = {name: [i for i, split in enumerate(splits) if split == name] for name in SPLITS
+                            if any(row.split == name for row in table.rows)}
         self.kinds = {name: target.kind for name, target in table.targets.items()}
         self.classes = {name: target.classes for name, target in table.targets.items() if target.classes}
         self.targets = {name: [target.values[place] for place in kept]
@@ -127,15 +143,15 @@ class StructureFolder(StructureDataset, core.Configurable):
 
     def split(self):
         """
-        The splits that the table names, in the order train, valid, test.
+        The splits that the table names or ``split`` makes, in the order train, valid, test.
 
         Raises:
-            ValueError: the table names no split, or none of the structures of a split can be used
+            ValueError: there are none, or none of the structures of a split can be used
         """
         if not self.has_split:
             raise ValueError("these structures have no splits; use a table with a column `split` that holds "
-                             "`train`, `valid` and `test` (or name it by split_column), or "
-                             "torch.utils.data.random_split")
+                             "`train`, `valid` and `test` (or name it by split_column), or set split to `random` "
+                             "or `cluster`")
         return super().split()
 
     def __repr__(self):
@@ -166,6 +182,31 @@ def _check_use(table, per, path, chain_column):
         if target.kind != "multilabel" and name in RESERVED:
             raise ValueError(f"a target cannot be called `{name}`, which means something else in TorchDrug; "
                              f"rename the column")
+
+
+def _split_rule(split, fractions, seed, identity):
+    """The rule that the arguments describe, None for the splits of the table."""
+    if split is None:
+        fractions = tuple(fractions) if isinstance(fractions, list) else fractions
+        for name, value, default in (("split_fractions", fractions, FRACTIONS), ("split_seed", seed, 0),
+                                     ("identity", identity, IDENTITY)):
+            if value != default:
+                raise ValueError(f"{name} is {value}, but split is not given, so nothing is split by it; set split to "
+                                 f"`random` or `cluster`, or leave {name} out")
+        return None
+    if split == "random" and identity != IDENTITY:
+        raise ValueError(f"identity is {identity}, but split is `random`, which does not look at sequences; set split "
+                         f"to `cluster`, or leave identity out")
+    return SplitRule(split, fractions, seed, identity)
+
+
+def _check_no_splits(table, path, split, split_column):
+    """Complain where both the table and the arguments split."""
+    row = next((row for row in table.rows if row.split), None)
+    if row:
+        raise ValueError(f"{os.fspath(path)}, row {row.number}, column `{split_column}`: it says `{row.split}`, but "
+                         f"split is `{split}`; leave split out to take the column, or set split_column to null to "
+                         f"split anew")
 
 
 def _open_store(path, store):
