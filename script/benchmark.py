@@ -36,6 +36,9 @@ def data(quick, structures, out):
     rows = []
     for row in measure_data(quick, structures):
         rows.append(row)
+        click.echo(f"measured: {row['what']}", err=True)
+    # only now, when all checks have passed
+    for row in rows:
         click.echo(line(row))
     report = {"command": " ".join(["python", "script/benchmark.py", *sys.argv[1:]]), "machine": machine(), "rows": rows}
     compiled = report["machine"]["packages"]["torch-scatter"] and report["machine"]["packages"]["torch-cluster"]

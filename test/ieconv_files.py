@@ -84,6 +84,8 @@ class NamesOnly:
         """Nothing was left out."""
         return []
 
+    lost = drops
+
     def name(self, number):
         """The name of a structure."""
         return self.names[number]

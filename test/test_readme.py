@@ -55,6 +55,27 @@ def test_options(python):
     assert described == offered
 
 
+def test_options_of_prepare():
+    """The same for `gearnet prepare`."""
+    from gearnet_plugin.cli.prepare import prepare
+    offered = {option for parameter in prepare.params for option in parameter.opts if option.startswith("--")}
+    table = README.split("| option of `prepare` |")[1].split("\n\n")[0]
+    assert set(re.findall(r"(?<![\w-])--[a-z]+[a-z-]*", table)) == offered - {"--out"}
+
+
+@pytest.mark.parametrize("command", re.findall(r"^gearnet (\w+ .*?)(?: *#.*)?$", README, re.MULTILINE))
+def test_gearnet_commands(command, python, tmp_path):
+    """The gearnet commands of the README run, one after the other, on a folder of structures."""
+    from gearnet_plugin.structures import bundled
+    from gearnet_plugin.structures.prepare import prepare
+
+    os.symlink(bundled.bundled_path(), tmp_path / "my_structures")
+    if not command.startswith("prepare"):
+        prepare([bundled.bundled_path()], tmp_path / "my.store", workers=1, verbose=0)
+    python(os.path.join(ROOT, "script", "gearnet"), *command.split(), cwd=tmp_path)
+    assert (tmp_path / "my.store" / "manifest.json").exists()
+
+
 def test_paths_in_commands_exist():
     """Scripts and configurations in the commands exist."""
     for path in re.findall(r"(?:script|config)/[\w/.]+\.(?:py|sh|yaml)", README):
@@ -68,6 +89,10 @@ def test_run_commands(command, python, tmp_path):
     words = [w for w in words if not w.startswith("[") and w != "--gpus"]
     if "--ckpt" in words:
         words[words.index("--ckpt") + 1] = "null"
+    if "--table" in words:
+        words[words.index("--table") + 1] = str(tmp_path / "my_table.csv")
+        (tmp_path / "my_table.csv").write_text("structure,split,fold\n" + "".join(
+            f"{split}.pdb,{split},a\n" for split in ("train", "valid", "test")))
     done = python(os.path.join(ROOT, "script", "run.py"), *words, "--dry-run", cwd=ROOT)
     assert "dry run" in done.stdout
 

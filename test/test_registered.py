@@ -1,10 +1,14 @@
 """What holds for every class that this package registers."""
 import inspect
+import os
+import tempfile
 
 import pytest
 
 import gearnet_plugin  # noqa: F401
+from deepfri_files import write_release
 from gearnet_plugin.structures import bundled
+from ieconv_files import SHORT, domain, stem, write_lists
 from proteins import construction
 from torchdrug import core
 from torchdrug.layers import geometry
@@ -27,7 +31,39 @@ ARGUMENTS = {
         graph_construction_model=construction(gaps="number")),
     "datasets.StructureFolder": lambda: dict(
         path=[str(path) for path in bundled.bundled_structures()[:2]], per="entry", verbose=0),
+    "datasets.AlphaFoldStructures": lambda: dict(
+        path=tempfile.mkdtemp(), source=few(), max_length=300, verbose=0, num_worker=1),
+    "datasets.PDBStructures": lambda: dict(
+        path=tempfile.mkdtemp(), source=few(), per="entry", max_resolution=2.5, without_resolution="keep", verbose=0,
+        num_worker=1),
+    "datasets.EnzymeCommissionStructures": lambda: dict(
+        path=write_release(os.path.join(tempfile.mkdtemp(), "EnzymeCommission")), test_cutoff=0.5, num_worker=1,
+        verbose=0, download=False),
+    "datasets.GeneOntologyStructures": lambda: dict(
+        path=write_release(os.path.join(tempfile.mkdtemp(), "GeneOntology"), "GO"), branch="BP", num_worker=1,
+        verbose=0, download=False),
+    "datasets.FoldStructures": lambda: dict(
+        path=write_lists(tempfile.mkdtemp(), {
+            "class_map": ["a.1\t0"], **{name: [f"{domain(file)}\tx.9\ta.1"] for name, file in zip(
+                ("train", "valid", "test_family", "test_fold", "test_superfamily"), SHORT)}}),
+        structures=[str(bundled.bundled_path() / file) for file in SHORT[:5]], test_split="test_family",
+        num_worker=1, verbose=0),
+    "datasets.ReactionStructures": lambda: dict(
+        path=write_lists(tempfile.mkdtemp(), {
+            "unique_functions": ["1.1.1.1"], "chain_functions": [f"{chain(file)},0" for file in SHORT[:3]],
+            **{name: [chain(file)] for name, file in zip(("training", "validation", "testing"), SHORT)}}),
+        structures=[str(bundled.bundled_path() / file) for file in SHORT[:3]], num_worker=1, verbose=0),
 }
+
+
+def few():
+    """Three structure files."""
+    return [str(path) for path in bundled.bundled_structures()[:3]]
+
+
+def chain(file):
+    """Name of a bundled file as the lists of reactions write it."""
+    return stem(file).replace("_", ".")
 
 
 def test_all_are_covered():

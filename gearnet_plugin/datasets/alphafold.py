@@ -21,7 +21,7 @@ from .base import StructureDataset
 from .host import warn_without_meaning
 from .joined import JoinedStructures
 from .prepared import prepared_store
-from .selection import Selection, check_lengths, lost_files, nothing_left, told
+from .selection import Selection, check_lengths, nothing_left, told
 from .sourced import source_store
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ class AlphaFoldStructures(StructureDataset, core.Configurable):
             stores = [source_store(self.path, type(self).__name__, source, Recipe(per="entry"), num_worker, verbose)]
         self.filtered, parts, seen = Counter(), [], []
         for store in stores:
-            numbers, lost = None, lost_files(store)
+            numbers, lost = None, store.lost()
             if split_id is not None:
                 numbers, lost = _split(store, lost, split_id, self.split_length)
             selection = Selection(store, numbers)

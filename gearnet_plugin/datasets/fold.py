@@ -14,7 +14,8 @@ from torchdrug.core import Registry as R
 from .host import warn_without_meaning
 from .ieconv import Lists, find_lists, published_lists, read_fold_lists
 from .labels import quoted
-from .listed import ListedStructures, Reading, chain_of, folder_of, open_structures
+from .listed import ListedStructures, Reading, chain_of, folder_of
+from .sourced import open_structures
 
 FOLDER = "fold3d"
 BENCHMARK = "HomologyTAPE"

@@ -97,7 +97,7 @@ class StructureFolder(StructureDataset, core.Configurable):
         if store and not is_table(path):
             kept, self.structures = [], StoredStructures(store)
             # of files, or chains of files, that are not in it at all
-            self.drops = [drop for drop in store.drops() if not drop[1].startswith("residues left out")]
+            self.drops = store.lost()
         elif store:
             found, self.drops = find_rows(store, table.rows)
             if not any(found):

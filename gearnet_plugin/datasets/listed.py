@@ -10,14 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from gearnet_plugin.structures import StructureStore, split_ending
-from gearnet_plugin.structures.extract import extract
-from gearnet_plugin.structures.manifest import is_store
-from gearnet_plugin.structures.prepare import Recipe
 
 from .base import StructureDataset
 from .ieconv import Lists
-from .prepared import prepared_store
-from .sourced import absolute, source_store
 from .stored import StoredStructures
 
 # 1abc_A, 1ABC-A, 1abc.A, 1abcA, pdb1abc_A; the id of a chain is case-sensitive, that of an entry is not
@@ -114,40 +109,6 @@ def folder_of(path) -> str:
     return path
 
 
-def open_structures(path: str, name: str, structures, released: Callable[[], list[str]], recipe: Recipe,
-                    num_worker: int | None, verbose: int) -> StructureStore:
-    """
-    The store of a data set: the one given, the one that is there, or one made now.
-
-    Parameters:
-        path (str): folder of the data set
-        name (str): name of the class
-        structures (str or list, optional): one's own structure files, archives of them, or a store; None for the
-            release
-        released (Callable): gives the files of the release, where none of one's own are given
-        recipe (Recipe): what to put in
-        num_worker (int, optional): number of processes
-        verbose (int): 0 for no progress bar
-
-    Raises:
-        ValueError: the store that is there was made of other files, or with other options
-    """
-    if structures is None:
-        return prepared_store(path, name, released, recipe, num_worker, verbose)
-    if is_store(structures):
-        return StructureStore(structures)
-    sources = []
-    for source in absolute(structures):
-        if source.lower().endswith(".zip") and not os.path.isdir(source):
-            folder = os.path.realpath(os.path.join(path, os.path.basename(source)[: -len(".zip")] + ".unpacked"))
-            # where only the store is left, that will do
-            if os.path.exists(source):
-                extract(source, folder, verbose=verbose)
-            source = folder
-        sources.append(source)
-    return source_store(path, name, sources, recipe, num_worker, verbose)
-
-
 def match(keys: Iterable[str], names: list[str],
           readings: Callable[[str], list[Reading]]) -> tuple[dict[str, int | str], list[tuple[str, str]]]:
     """
@@ -188,8 +149,7 @@ def match(keys: Iterable[str], names: list[str],
 
 def _missing(members, found, store, readings) -> list[tuple[str, str]]:
     """Members without a structure, and why."""
-    unread = {reading.key: f"its file cannot be read: {reason}" for file, reason in store.drops()
-              if not reason.startswith("residues left out")
+    unread = {reading.key: f"its file cannot be read: {reason}" for file, reason in store.lost()
               for reading in readings(split_ending(file)[0] or os.path.basename(file), False)}
     # lists without their folder, since there may be thousands of rows
     return [(member.name, f"{os.path.basename(member.path)}, row {member.row}: "

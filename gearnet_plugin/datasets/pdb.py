@@ -15,7 +15,7 @@ from .pdb_files import download_files, find_files, read_missing, write_missing
 from .pdb_ids import read_ids
 from .pdb_rows import find_asked, leave_out_by_chain, leave_out_by_method, leave_out_by_resolution, once_each
 from .prepared import prepared_store
-from .selection import Selection, check_lengths, lost_files, nothing_left, told
+from .selection import Selection, check_lengths, nothing_left, told
 from .sourced import absolute, source_store
 
 #: Methods by short names: a part of the names in the files, old files having `NMR, 20 STRUCTURES` and the like.
@@ -94,7 +94,7 @@ class PDBStructures(StructureDataset, core.Configurable):
         self.path = os.path.abspath(os.path.expanduser(path))
 
         store, missing = self._open(source, asked, per, num_worker, verbose, download)
-        lost = lost_files(store)
+        lost = store.lost()
         if asked is None:
             numbers, drops = once_each(store)
             self.drops = lost + drops

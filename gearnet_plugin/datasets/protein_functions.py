@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 from gearnet_plugin.structures import StructureStore, split_ending
-from gearnet_plugin.structures.extract import extract
-from gearnet_plugin.structures.manifest import MANIFEST, is_store
+from gearnet_plugin.structures.manifest import MANIFEST
 from gearnet_plugin.structures.prepare import Recipe
 
 from .base import StructureDataset
@@ -27,6 +26,7 @@ from .deepfri import (
 from .labels import quoted
 from .prepared import prepared_store
 from .release import Release, split_of
+from .sourced import open_structures
 from .stored import StoredStructures
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class FunctionStructures(StructureDataset):
             store = prepared_store(path, name, lambda: release.split_folders(place, verbose), Recipe(per="entry"),
                                    num_worker, verbose)
         else:
-            store = _own_store(path, name, structures, num_worker, verbose)
+            store = open_structures(path, name, structures, None, Recipe(per="chain"), num_worker, verbose)
         found = _Found(store, self.annotation, lists)
         self._select(found, stays, tables, own=structures is not None)
         self.test_cutoff = test_cutoff
@@ -174,7 +174,7 @@ class _Found:
     def __init__(self, store: StructureStore, annotation: Annotation, lists: dict[str, str]):
         self.store, self.annotation, self.lists = store, annotation, lists
         self.names = ChainNames(dict.fromkeys([*annotation.rows, *lists]))
-        sources = list(_sources(store))
+        sources = list(store.sources)
         chains = self.names.of_structures(list(store.names), sources)
         #: number of the structure of each chain, in the order of the items
         self.numbers, self.splits = {}, dict(lists)
@@ -216,33 +216,3 @@ class _Found:
         missing += [(chain, f"the list of {split} names it, but `{self.annotation.path}` has no labels for it")
                     for chain, split in self.lists.items() if chain not in self.annotation.rows]
         return missing
-
-
-def _own_store(path, name, structures, num_worker, verbose):
-    """The store of one's own structures: given as one, or made of their files."""
-    if is_store(structures):
-        return StructureStore(structures)
-    paths = [structures] if isinstance(structures, (str, os.PathLike)) else list(structures)
-    paths = [os.path.abspath(os.path.expanduser(os.fspath(each))) for each in paths]
-    zips = {each: os.path.join(path, f"{name}.files", os.path.basename(each)[:-len(".zip")])
-            for each in paths if each.lower().endswith(".zip") and not os.path.isdir(each)}
-    sources = [zips.get(each, each) for each in paths]
-
-    def unpacked():
-        for archive, folder in zips.items():
-            extract(archive, folder, verbose=verbose)
-        return sources
-
-    store = prepared_store(path, name, unpacked, Recipe(per="chain"), num_worker, verbose)
-    if store.manifest.sources["paths"] != sources:
-        logger.warning("the store `%s` is taken as it is: it was made of %s, not of %s; remove it to have it made anew",
-                       store.path, quoted(store.manifest.sources["paths"], 3), quoted(sources, 3))
-    return store
-
-
-def _sources(store):
-    """File of each structure, without a look at what else is in its row."""
-    for number in range(len(store.manifest.shards)):
-        shard = store._shard(number)
-        for row in range(len(shard)):
-            yield shard.text("source", row)

@@ -10,7 +10,8 @@ from torchdrug.core import Registry as R
 
 from .host import warn_without_meaning
 from .ieconv import find_lists, published_lists, read_reaction_lists
-from .listed import ListedStructures, Reading, chain_of, folder_of, open_structures
+from .listed import ListedStructures, Reading, chain_of, folder_of
+from .sourced import open_structures
 
 BENCHMARK = "ProtFunct"
 SOURCE = "https://github.com/phermosilla/IEConv_proteins"

@@ -9,9 +9,6 @@ from gearnet_plugin.structures import StructureStore
 
 from .stored import StoredStructures
 
-#: How a row of ``drops.tsv`` begins that tells of residues of a structure which is in the store.
-RESIDUES = "residues left out: "
-
 
 class Selection:
     """
@@ -56,11 +53,6 @@ class Selection:
     def structures(self) -> StoredStructures:
         """What is left."""
         return StoredStructures(self.store, None if self.whole else self.numbers)
-
-
-def lost_files(store: StructureStore) -> list[tuple[str, str]]:
-    """The files of a store that gave no structure: (file, reason) of each."""
-    return [(file, reason) for file, reason in store.drops() if not reason.startswith(RESIDUES)]
 
 
 def check_lengths(min_length: int | None, max_length: int | None) -> None:

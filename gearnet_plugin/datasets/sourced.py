@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from gearnet_plugin.structures import StructureStore
+from gearnet_plugin.structures.extract import extract
 from gearnet_plugin.structures.manifest import is_store
 from gearnet_plugin.structures.prepare import Recipe
 
@@ -36,6 +38,40 @@ def source_store(path, name: str, source, recipe: Recipe, num_worker: int | None
                          f"another path for it, or remove the store, and it is made anew. To read a store whatever it "
                          f"was made of, give it as source.")
     return store
+
+
+def open_structures(path: str, name: str, structures, released: Callable[[], list[str]], recipe: Recipe,
+                    num_worker: int | None, verbose: int) -> StructureStore:
+    """
+    The store of a data set: the one given, the one that is there, or one made now.
+
+    Parameters:
+        path (str): folder of the data set
+        name (str): name of the class
+        structures (str or list, optional): one's own structure files, archives of them, zips too, or a store; None
+            for the release
+        released (Callable): gives the files of the release, where none of one's own are given
+        recipe (Recipe): what to put in
+        num_worker (int, optional): number of processes
+        verbose (int): 0 for no progress bar
+
+    Raises:
+        ValueError: the store that is there was made of other files, or with other options
+    """
+    if structures is None:
+        return prepared_store(path, name, released, recipe, num_worker, verbose)
+    if is_store(structures):
+        return StructureStore(structures)
+    sources = []
+    for source in absolute(structures):
+        if source.lower().endswith(".zip") and not os.path.isdir(source):
+            folder = os.path.realpath(os.path.join(path, os.path.basename(source)[: -len(".zip")] + ".unpacked"))
+            # where only the store is left, that will do
+            if os.path.exists(source):
+                extract(source, folder, verbose=verbose)
+            source = folder
+        sources.append(source)
+    return source_store(path, name, sources, recipe, num_worker, verbose)
 
 
 def absolute(source) -> list[str]:

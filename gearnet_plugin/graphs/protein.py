@@ -7,6 +7,8 @@ stock layer, transform and task still finds it.
 
 Shapes: N residues (= nodes), E edges, B proteins.
 """
+from functools import cache, lru_cache
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -192,7 +194,7 @@ class ResidueProtein(_ResidueGraph, data.Protein):
         meta = {"node_position": {"node"}, "residue_type": {"residue"}, "unknown_residue": {"residue"}}
         for name in values:
             meta[name] = set(_DERIVED[name][0])
-        count = torch.tensor(len(code))
+        count = _count(code.shape[0])
         attributes.update(view="residue", num_atom=count, num_residue=count, num_bond=_ZERO,
                           num_relation=None, _edge_list=_NO_EDGES, _edge_weight=_NO_WEIGHTS, _unit_weights=True)
         return cls._light(attributes, meta)
@@ -213,9 +215,14 @@ class ResidueProtein(_ResidueGraph, data.Protein):
         numbers[0] = types
         if missing.any():
             numbers[0][missing] = 0
-        for place, values in ((1, _chain_places(residues.run_chains)), (2, _code_places(residues.run_codes))):
-            numbers[place] = values[0] if len(values) == 1 else np.repeat(values, residues.run_lengths)
-        numbers[3] = residues.residue_numbers
+        runs = _run_places(tuple(residues.run_chains), tuple(residues.run_codes))
+        if len(residues.run_chains) == 1:
+            numbers[1:3] = runs
+            first = int(residues.run_numbers[0])
+            numbers[3] = np.arange(first, first + len(types))
+        else:
+            numbers[1:3] = np.repeat(runs, residues.run_lengths, axis=1)
+            numbers[3] = residues.residue_numbers
         residue_type, chain_id, insertion_code, residue_number = torch.from_numpy(numbers).unbind()
         return cls._make(torch.from_numpy(residues.positions), residue_type, torch.from_numpy(missing), {
             "chain_id": chain_id, "residue_number": residue_number, "insertion_code": insertion_code,
@@ -246,7 +253,7 @@ class ResidueProtein(_ResidueGraph, data.Protein):
             keys.update(graph.meta_dict)
         nodes = [int(graph.num_atom) for graph in graphs]
         residues = [int(graph.num_residue) for graph in graphs]
-        edges = [len(graph._edge_list) for graph in graphs]
+        edges = [graph._edge_list.shape[0] for graph in graphs]
         starts = {"node reference": _starts(nodes), "residue reference": _starts(residues),
                   "edge reference": _starts(edges), "graph reference": range(len(graphs))}
         attributes = {}
@@ -263,11 +270,12 @@ class ResidueProtein(_ResidueGraph, data.Protein):
                           _unit_weights=all(graph.has_unit_weights for graph in graphs))
         packed = PackedResidueProtein._light(attributes, {k: set(v) for k, v in keys.items()})
         packed._set_sizes(torch.tensor(nodes, device=device), torch.tensor(residues, device=device))
-        edge_list = torch.cat([graph._edge_list for graph in graphs])
-        edge_weight = torch.cat([graph._edge_weight for graph in graphs])
         num_edges = torch.tensor(edges, device=device)
+        # items of a dataset have no edges yet
+        edge_list, edge_weight = graphs[0]._edge_list[:0], graphs[0]._edge_weight[:0]
         if sum(edges):
-            edge_list = edge_list.clone()
+            edge_list = torch.cat([graph._edge_list for graph in graphs])
+            edge_weight = torch.cat([graph._edge_weight for graph in graphs])
             edge_list[:, :2] += (packed.num_cum_nodes - packed.num_nodes).repeat_interleave(num_edges).unsqueeze(-1)
         packed._set_edges(edge_list, num_edges, edge_weight)
         return packed
@@ -394,6 +402,18 @@ def _chain_places(chains):
     inside = all((chain or " ") in alphabet for chain in known)
     places = {chain: alphabet[chain or " "] if inside else number for number, chain in enumerate(known, 1)}
     return [places[chain] for chain in chains]
+
+
+@lru_cache(maxsize=1024)
+def _run_places(chains, codes):
+    """Places of chain ids and insertion codes, of shape (2, R). Most structures are one run of chain A."""
+    return np.array([_chain_places(chains), _code_places(codes)])
+
+
+@cache
+def _count(number):
+    """A number as a tensor; nobody changes a size in place."""
+    return torch.tensor(number)
 
 
 def _code_places(codes):

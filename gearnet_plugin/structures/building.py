@@ -172,15 +172,15 @@ def explained(shown: str) -> Iterator[None]:
             raise
         raise OSError(
             error.errno,
-            f"no room left for the store `{shown}` ({os.strerror(error.errno)}): a store takes about 16 bytes a residue, "
-            f"10 if compact; free some, and run the same command again, which goes on where it stopped",
+            f"no room left for the store `{shown}` ({os.strerror(error.errno)}): a store takes about 16 bytes a "
+            f"residue, 10 if compact; free some, and run the same command again, which goes on where it stopped",
         ) from None
     except Exception as error:
         if type(error).__name__ not in DIED:
             raise
         raise StoreError(
-            f"a worker died while making the store `{shown}`, often because memory ran out; run the same command again, "
-            f"with fewer --workers: it goes on where it stopped"
+            f"a worker died while making the store `{shown}`, often because memory ran out; run the same command "
+            f"again, with fewer --workers: it goes on where it stopped"
         ) from None
 
 

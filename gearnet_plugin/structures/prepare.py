@@ -39,7 +39,7 @@ from .parallel import check_backend, count_workers, spread
 from .plan import Plan, fingerprint, load_plan, make_plan, read_part
 from .shard import STEP, Shard, fits_compact
 from .sources import try_read
-from .store import StructureStore, write_index
+from .store import RESIDUES_LEFT_OUT, StructureStore, write_index
 from .structure import Structure
 
 PER = ("chain", "entry")
@@ -387,7 +387,7 @@ def _finish(plan: Plan, sources: list[str], recipe: Recipe, made_by: dict) -> No
             for source, reasons in report["residues"]:
                 residues_left_out.update(reasons)
                 counts = ", ".join(f"{number} x {reason}" for reason, number in reasons.items())
-                writer.writerow((source, f"residues left out: {counts}"))
+                writer.writerow((source, RESIDUES_LEFT_OUT + counts))
     structures = sum(shard.structures for shard in shards)
     if not structures:
         raise _nothing(plan)

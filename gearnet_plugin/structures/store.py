@@ -29,6 +29,8 @@ from .manifest import DROPS, INDEX, MANIFEST, PLAN, SHARDS, StoreError, read_man
 from .shard import ResidueArrays, Shard
 from .structure import Structure
 
+#: How reasons begin that are about residues of a structure that was kept.
+RESIDUES_LEFT_OUT = "residues left out: "
 #: Most shards that a process keeps open: each takes 20 kB of Python objects.
 MAX_OPEN = 1024
 
@@ -193,6 +195,10 @@ class StructureStore:
                 return [tuple(row) for row in itertools.islice(csv.reader(file, delimiter="\t"), 1, None)]
         except FileNotFoundError:
             raise StoreError(f"store `{self.path}`: {DROPS} is missing; bring it back from a copy") from None
+
+    def lost(self) -> list[tuple[str, str]]:
+        """The files, or chains of files, that are not in the store: (file, reason) of each."""
+        return [(file, reason) for file, reason in self.drops() if not reason.startswith(RESIDUES_LEFT_OUT)]
 
     def problems(self) -> Iterator[tuple[int, str]]:
         """
