@@ -543,6 +543,15 @@ def test_a_dry_run_counts_the_paper_size_and_lists_what_is_missing(capsys):
     assert "dataset.path -> /nowhere/af" in table and "model_checkpoint -> /nowhere/e.pth" in table
 
 
+def test_a_dry_run_lists_a_missing_store(tmp_path, capsys):
+    rows = ("%s.pdb,%s,1.5\n" % (split, split) for split in ("train", "valid", "test"))
+    (tmp_path / "t.csv").write_text("structure,split,y\n" + "".join(rows))
+    path = os.path.join(ROOT, "config", "downstream", "own", "regression.yaml")
+    args = ["-c", path, "--table", str(tmp_path / "t.csv"), "--target", "y", "--store", "/nowhere/s", "--dry-run"]
+    assert main(args) == 0
+    assert "dataset.store -> /nowhere/s" in capsys.readouterr().out
+
+
 def test_a_dry_run_looks_at_weights_and_processes(trained, file, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     args = ["-c", file, "--dry-run", "--ckpt", trained.folder]

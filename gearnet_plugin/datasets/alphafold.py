@@ -4,7 +4,6 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from functools import cache
 from operator import itemgetter
 
 import numpy as np
@@ -182,8 +181,6 @@ def _check(split_id, chosen, min_confidence):
 def _species_store(path, species, version, num_worker, verbose, download) -> StructureStore:
     archive = species.archive(version)
 
-    # once: a process that waits for another to make the store asks again and again
-    @cache
     def sources():
         return [fetch(species.urls(version), os.path.join(path, f"{archive}.tar"),
                       md5=species.md5 if version == VERSION else None, verbose=verbose, download=download)]

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-from functools import cache
 
 from gearnet_plugin.structures import StructureStore
 from gearnet_plugin.structures.manifest import is_store
@@ -137,8 +136,6 @@ class PDBStructures(StructureDataset, core.Configurable):
         note = os.path.join(self.path, f"{name}.not_found.tsv")
         entries = list(dict.fromkeys(one.entry for one in asked))
 
-        # once: a process that waits for another to make the store asks again and again
-        @cache
         def sources():
             if mirror is None:
                 files, missing = download_files(os.path.join(self.path, "mmCIF"), entries, verbose, download)

@@ -13,6 +13,8 @@ from gearnet_plugin.engine.precheck import Unavailable, compare_weights, no_down
 
 # how many labels stand in where only the data know
 PLACEHOLDER = 1
+# arguments of datasets that name files, folders or stores
+PATHS = ("path", "store", "source", "structures")
 
 
 def dry_run(config, not_given=(), nproc=None):
@@ -109,7 +111,7 @@ def _compare(config):
 def _paths(value, key):
     if isinstance(value, dict):
         for name, child in value.items():
-            if name == "path":
+            if name in PATHS:
                 for path in child if isinstance(child, list) else [child]:
                     if isinstance(path, str) and not any(c in path for c in "*?["):
                         yield join(key, name), path

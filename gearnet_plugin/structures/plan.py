@@ -6,7 +6,8 @@ The files of all sources are listed once, in a fixed order, and cut into parts o
 shard. So a shard depends on the sources and the options alone, not on how many workers there are or when one of them
 died.
 
-The list lives on disk and the memory it takes while it is made is a few bytes a file, so it may be long.
+The list lives on disk. While it is made, 50 to 70 bytes a file are in memory, five times as many where each structure
+comes in two formats; once it is there, those of a part.
 """
 
 from __future__ import annotations
