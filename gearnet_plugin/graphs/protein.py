@@ -54,6 +54,7 @@ _DERIVED = {
     "stereo_atoms": ({"edge"}, _full(0, torch.long, 2)),
 }
 
+_NODE, _RESIDUE = {"node"}, {"residue"}
 _NO_EDGES = torch.zeros(0, 3, dtype=torch.long)
 _NO_WEIGHTS = torch.zeros(0)
 _ZERO = torch.tensor(0)
@@ -69,7 +70,7 @@ class _ResidueGraph:
         count = self.num_edge if "edge" in kinds else self.num_residue if "residue" in kinds else self.num_node
         value = make(self, int(count))
         # from now on it is stored, so that changes in place are kept by copies, masks and packs
-        self.meta_dict[name] = set(kinds)
+        self.meta_dict[name] = kinds
         self._setattr(name, value)
         return value
 
@@ -90,7 +91,7 @@ class _ResidueGraph:
         """Copy with ``function`` applied to every tensor; derived structures are left behind."""
         attributes = {k: function(v) if isinstance(v, torch.Tensor) else v
                       for k, v in self.__dict__.items() if not k.startswith("_cached")}
-        return self._light(attributes, {k: set(v) for k, v in self.meta_dict.items()})
+        return self._light(attributes, dict(self.meta_dict))
 
     def data_mask(self, *args, **kwargs):
         # nodes and residues may part ways in what follows: derive now which node belongs to which residue
@@ -191,9 +192,10 @@ class ResidueProtein(_ResidueGraph, data.Protein):
     def _make(cls, position, code, missing, values):
         """Make a protein from tensors of the right types and shapes."""
         attributes = {"node_position": position, "residue_type": code, "unknown_residue": missing, **values}
-        meta = {"node_position": {"node"}, "residue_type": {"residue"}, "unknown_residue": {"residue"}}
+        # like the host, all proteins share the sets that say what an attribute belongs to
+        meta = {"node_position": _NODE, "residue_type": _RESIDUE, "unknown_residue": _RESIDUE}
         for name in values:
-            meta[name] = set(_DERIVED[name][0])
+            meta[name] = _DERIVED[name][0]
         count = _count(code.shape[0])
         attributes.update(view="residue", num_atom=count, num_residue=count, num_bond=_ZERO,
                           num_relation=None, _edge_list=_NO_EDGES, _edge_weight=_NO_WEIGHTS, _unit_weights=True)
@@ -268,7 +270,7 @@ class ResidueProtein(_ResidueGraph, data.Protein):
         device = graphs[0].device
         attributes.update(view=graphs[0].view, num_relation=graphs[0].num_relation,
                           _unit_weights=all(graph.has_unit_weights for graph in graphs))
-        packed = PackedResidueProtein._light(attributes, {k: set(v) for k, v in keys.items()})
+        packed = PackedResidueProtein._light(attributes, keys)
         packed._set_sizes(torch.tensor(nodes, device=device), torch.tensor(residues, device=device))
         num_edges = torch.tensor(edges, device=device)
         # items of a dataset have no edges yet
@@ -317,7 +319,7 @@ class PackedResidueProtein(_ResidueGraph, data.PackedProtein):
 
     def _without(self, *kinds):
         """Attributes and meta types of this batch, less those of some kinds and what was derived from edges."""
-        meta = {k: set(v) for k, v in self.meta_dict.items() if not v & set(kinds)}
+        meta = {k: v for k, v in self.meta_dict.items() if not v & set(kinds)}
         attributes = {k: getattr(self, k) for k in meta}
         attributes.update(view=self.view, num_relation=self.num_relation, _unit_weights=self.has_unit_weights)
         return attributes, meta
