@@ -86,6 +86,10 @@ class NamesOnly:
 
     lost = drops
 
+    def residues_left_out(self):
+        """All residues are there."""
+        return {}
+
     def name(self, number):
         """The name of a structure."""
         return self.names[number]

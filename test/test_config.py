@@ -132,10 +132,11 @@ def test_numbers_without_a_dot_are_numbers():
     ("x: " + "[" * 300, "nested too deeply|no valid YAML|levels"),
 ])
 def test_yaml_that_is_no_plain_mapping_is_refused(text, message):
-    start = time.perf_counter()
+    # what it takes without limits is minutes, or all memory; a busy machine counts for nothing
+    start = time.process_time()
     with pytest.raises(ConfigError, match="(?s)f.yaml: .*(%s)" % message):
         parse(text, "f.yaml")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 20
 
 
 def test_aliases_share_values():

@@ -43,7 +43,7 @@ def test_ec_numbers_of_each_chain(tmp_path, end):
         assert set(functions_of(annotation, chain)) == set(cell.split(","))
 
 
-@pytest.mark.parametrize("place, branch", enumerate(GO))
+@pytest.mark.parametrize("place, branch", list(enumerate(GO)))
 def test_go_terms_of_each_branch(tmp_path, place, branch):
     annotation = read_annotation(write(tmp_path / "annot.tsv", go_annotation()), f"GO-terms ({branch})")
     assert annotation.functions == GO[branch]

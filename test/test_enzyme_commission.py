@@ -291,8 +291,8 @@ def test_everything_left_out_is_told(copy, tmp_path, caplog):
     assert "no label" in drops[str(copy / "train" / "3ENL-A_.pdb")]
     assert "another structure of `1UBI-A`; that of" in drops[str(copy / "valid" / "1UBI-A_.pdb")]
     assert "another structure of `1BD2-B`" in drops[str(copy / "valid" / "1BD2-B_again.pdb")]
-    assert "5 structures cannot be used and are left out" in caplog.text
-    with pytest.raises(StructuresDropped, match="5 structures cannot be used, but strict leaves none out"):
+    assert "5 structures or labels cannot be used and are left out" in caplog.text
+    with pytest.raises(StructuresDropped, match="5 structures or labels cannot be used, but strict leaves none out"):
         load(tmp_path, strict=True)
 
 

@@ -315,11 +315,12 @@ def test_everything_left_out_is_told(tmp_path, caplog):
     assert [reason.partition(": ")[2] for name, reason in dataset.drops if name == "d8xyza_"] == [
         f"it repeats {tmp_path}/test_superfamily.txt, row 1", "there is no such structure"]
     assert dataset.left_out == {"rows": 1, "listed without structure": 4, "structures without use": 2}
-    assert "7 structures cannot be used" in caplog.text
+    assert "7 structures or labels cannot be used" in caplog.text
     assert "train 3 of 3, valid 0 of 1" in repr(dataset) and "4 listed without structure" in repr(dataset)
     with pytest.raises(ValueError, match="no structure of split `valid` can be used; `drops` says why"):
         dataset.split()
-    with pytest.raises(StructuresDropped, match=r"7 structures cannot be used(?s:.*)d9xyza_: .*cannot be read"):
+    message = r"7 structures or labels cannot be used(?s:.*)d9xyza_: .*cannot be read"
+    with pytest.raises(StructuresDropped, match=message):
         drops_of(tmp_path, strict=True)
 
 

@@ -234,7 +234,7 @@ def test_ids_that_cannot_be_had_and_repeated_ones_are_told(tmp_path, own):
     assert drops["1abc_B"] == "row 6: named before, in row 1; it counts once" and len(drops) == 4
     # known beside the store, too, and with the mirror gone
     assert dataset(tmp_path, own, ids).drops == found.drops
-    with pytest.raises(StructuresDropped, match="4 structures cannot be used"):
+    with pytest.raises(StructuresDropped, match="4 structures or labels cannot be used"):
         dataset(tmp_path, own, ids, strict=True)
 
 

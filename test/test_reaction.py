@@ -224,8 +224,8 @@ def test_everything_left_out_is_told(tmp_path, caplog):
     assert drops[first].startswith("training.txt, row 1: its file cannot be read: ")
     assert drops[chain(FILES[4])] == "validation.txt, row 1: there is no such structure"
     assert dataset.left_out == {"rows": 4, "listed without structure": 3, "structures without use": 1}
-    assert "8 structures cannot be used" in caplog.text and "train 3 of 4, valid 0 of 2" in repr(dataset)
-    with pytest.raises(StructuresDropped, match="8 structures cannot be used"):
+    assert "8 structures or labels cannot be used" in caplog.text and "train 3 of 4, valid 0 of 2" in repr(dataset)
+    with pytest.raises(StructuresDropped, match="8 structures or labels cannot be used"):
         load(tmp_path, structures=str(tmp_path / "files"), strict=True)
 
 

@@ -123,6 +123,20 @@ def test_own_structures(tmp_path, python):
     assert (tmp_path / "embeddings.npz").stat().st_size > 0
 
 
+def test_measured_numbers_are_those_of_the_report():
+    """The table is what `script/benchmark.py readme` makes of what was measured last."""
+    import json
+    import sys
+
+    sys.path.insert(0, os.path.join(ROOT, "script"))
+    from benchmark import with_table
+
+    with open(os.path.join(ROOT, "asset", "benchmark", "data.json"), encoding="utf-8") as file:
+        report = json.load(file)
+    assert with_table(README, report) == README
+    assert "compiled" in report["stock"] and not report["machine"]["changed"]
+
+
 def test_no_unfinished_text():
     """No placeholder is left."""
     assert "{{QUICKSTART}}" not in README and "{{FILES}}" not in README

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from gearnet_plugin.datasets import StructureFolder, StructuresDropped
+from gearnet_plugin.cli import main
+from gearnet_plugin.datasets import PDBStructures, StructureFolder, StructuresDropped
 from gearnet_plugin.datasets.prepared import prepared_store
 from gearnet_plugin.graphs import ResidueProtein
 from gearnet_plugin.structures.bundled import bundled_path, bundled_table
@@ -204,9 +205,50 @@ def test_what_the_store_left_out_is_told(tmp_path, caplog):
     folder = write_peptides(tmp_path / "files", 4, broken=[2])
     prepare([folder], tmp_path / "store", workers=1, verbose=0)
     stored, files = StructureFolder(tmp_path / "store", verbose=0), StructureFolder(folder, verbose=0)
-    assert len(stored) == 3 and stored.drops == files.drops and "1 structures cannot be used" in caplog.text
+    assert len(stored) == 3 and stored.drops == files.drops and "1 structures or labels cannot be used" in caplog.text
     with pytest.raises(StructuresDropped):
         StructureFolder(tmp_path / "store", strict=True, verbose=0)
+
+
+def test_residues_that_files_had_to_leave_out_are_told(tmp_path, caplog):
+    write(tmp_path / "a.pdb", pdb_text(backbone("ALA", 1), [a for a in backbone("GLY", 2) if a["name"] != "CA"]))
+    prepare([tmp_path / "a.pdb"], tmp_path / "s", workers=1, verbose=0)
+    stored, files = StructureFolder(tmp_path / "s", verbose=0), StructureFolder(tmp_path / "a.pdb", verbose=0)
+    assert stored.residues_left_out == files.residues_left_out == {str(tmp_path / "a.pdb"): {"no CA": 1}}
+    assert caplog.text.count("residues left out: 1 x no CA, in 1 file") == 2
+
+
+def test_a_source_that_the_store_was_not_made_of_is_no_source(tmp_path, caplog):
+    """Neither another one nor one that does not exist; one that has grown is told."""
+    one, two = (write_peptides(tmp_path / name, 3, seed=seed) for seed, name in enumerate(("one", "two")))
+    first = PDBStructures(tmp_path / "d", source=one, num_worker=1, verbose=0)
+    for other in (two, str(tmp_path / "gone"), one + "/*.pdb"):
+        with pytest.raises(ValueError, match="was made of `.*one`, but source is"):
+            PDBStructures(tmp_path / "d", source=other, num_worker=1, verbose=0)
+    assert not caplog.text
+    write_peptides(one, 5)
+    assert len(PDBStructures(tmp_path / "d", source=one, num_worker=1, verbose=0)) == len(first)
+    assert "have changed since the store" in caplog.text
+    shutil.rmtree(one)
+    assert len(PDBStructures(tmp_path / "d", source=one, num_worker=1, verbose=0)) == len(first)
+
+
+def test_what_prepare_says_of_a_data_set(tmp_path, capsys):
+    """`gearnet prepare --dataset`: what it holds, and a report of what is left out, wherever its path is."""
+    folder = write_peptides(tmp_path / "files", 3, broken=[1])
+    arguments = ["prepare", "--dataset", "PDBStructures", "--set", f"source={folder}", "--workers", "1", "--quiet"]
+    assert main([*arguments, "--out", str(tmp_path / "new" / "pdb"), "--strict"]) == 2
+    told = capsys.readouterr().out
+    assert "PDBStructures(" in told and "Left out: 1. Why, in" in told and "p0001.pdb: it is not a structure" in told
+    assert "p0001.pdb" in (tmp_path / "new" / "pdb" / "drops.tsv").read_text()
+    table = write(tmp_path / "t.csv", f"structure,y\n{folder}/p0000.pdb,1\n{folder}/none.pdb,2\n")
+    assert main(["prepare", "--dataset", "StructureFolder", "--out", str(table), "--quiet", "--set", "target=y"]) == 0
+    assert "none.pdb" in (tmp_path / "t.csv.drops.tsv").read_text()
+    assert main(["prepare", "--dataset", "PDBStructures", "--out", str(tmp_path / "x"), "--compact"]) == 2
+    assert main(["prepare", folder, "--dataset", "PDBStructures", "--out", str(tmp_path / "x")]) == 2
+    assert main(["prepare", folder, "--set", "a=b", "--out", str(tmp_path / "x")]) == 2
+    assert main(["prepare", "--dataset", "PDBStructure", "--out", str(tmp_path / "x")]) == 1
+    assert "Did you mean `PDBStructures`?" in capsys.readouterr().err
 
 
 def _prepare_alone(folder, calls):

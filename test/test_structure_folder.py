@@ -175,7 +175,7 @@ def test_what_cannot_be_used_is_left_out_and_told(faulty, folder, tmp_path, capl
         str(folder / "gone.pdb"): "row 5: no such file",
         str(folder / "two.pdb"): "row 7: no protein chain `Z`; there are `A`, `B`"}
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 1 and "3 structures cannot be used" in warnings[0].getMessage()
+    assert len(warnings) == 1 and "3 structures or labels cannot be used" in warnings[0].getMessage()
     dataset.write_drops(tmp_path / "drops.tsv")
     lines = (tmp_path / "drops.tsv").read_text().splitlines()
     assert lines[0] == "file\treason" and [tuple(line.split("\t")) for line in lines[1:]] == dataset.drops
@@ -184,7 +184,7 @@ def test_what_cannot_be_used_is_left_out_and_told(faulty, folder, tmp_path, capl
 
 
 def test_strict_goes_through_all_and_then_raises(faulty):
-    with pytest.raises(StructuresDropped, match="3 structures cannot be used") as caught:
+    with pytest.raises(StructuresDropped, match="3 structures or labels cannot be used") as caught:
         StructureFolder(faulty, target="y", strict=True)
     assert [reason[:5] for _, reason in caught.value.drops] == ["row 7", "row 3", "row 5"]
     assert all(reason in str(caught.value) for _, reason in caught.value.drops)

@@ -114,13 +114,17 @@ def _prepare_dataset(context, name, out, settings, workers, strict, quiet):
     check(config, "dataset")
     dataset = build(config, "dataset")
     click.echo(f"{dataset!r}")
-    for file, reason in dataset.drops[:5]:
+    # TorchDrug's own data sets tell nothing
+    drops = getattr(dataset, "drops", [])
+    for file, reason in drops[:5]:
         click.echo(f"  {file}: {reason}")
-    if dataset.drops:
-        drops = os.path.join(out, "drops.tsv")
-        dataset.write_drops(drops)
-        click.echo(f"Left out: {len(dataset.drops):,}. Why, in {drops}")
-    return 2 if strict and dataset.drops else 0
+    if hasattr(dataset, "write_drops"):
+        # beside a table, in the folder of anything else
+        report = os.path.join(out, "drops.tsv") if os.path.isdir(out) else f"{os.path.normpath(out)}.drops.tsv"
+        dataset.write_drops(report)
+        if drops:
+            click.echo(f"Left out: {len(drops):,}. Why, in {report}")
+    return 2 if strict and drops else 0
 
 
 def _tell(done, out):

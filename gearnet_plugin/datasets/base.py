@@ -130,12 +130,16 @@ class StructureDataset(data.ProteinDataset):
             strict (bool, optional): raise if anything was left out
             verbose (int, optional): 0 logs only what is missing
         """
+        for store in getattr(self.structures, "stores", ()):
+            self.residues_left_out.update(store.residues_left_out())
         if strict and self.drops:
             raise StructuresDropped(self.drops)
         if self.drops:
             some = "".join(f"\n  {file}: {reason}" for file, reason in self.drops[:5])
             logger.warning(
-                "%d structures cannot be used and are left out (see `drops`), the first:%s", len(self.drops), some
+                "%d structures or labels cannot be used and are left out (see `drops`), the first:%s",
+                len(self.drops),
+                some,
             )
         if self.residues_left_out:
             logger.warning("residues left out: %s (see `residues_left_out`)", residues_left_out(self.residues_left_out))

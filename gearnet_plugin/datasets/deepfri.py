@@ -206,8 +206,9 @@ def read_cutoffs(path: str | os.PathLike, cutoff: float) -> dict[str, bool]:
             raise ValueError(f"{path}, row {number}, column `{header[0]}`: `{chain}` is already in row "
                              f"{numbers[chain]}; keep one of the two")
         stays[chain], numbers[chain] = value == "1", number
-    if not header:
-        raise ValueError(f"{path}: the table is empty; its first row should name the columns")
+    if not stays:
+        what = "has a header but no rows" if header else "is empty; its first row should name the columns"
+        raise ValueError(f"{path}: the table {what}; take it as it was published")
     return stays
 
 

@@ -42,6 +42,11 @@ class JoinedStructures(Sequence):
         """Number of files the stores were made from."""
         return sum(part.num_file for part in self.parts)
 
+    @property
+    def stores(self) -> list:
+        """The stores they lie in."""
+        return [part.store for part in self.parts]
+
     def protein(self, index, unknown) -> ResidueProtein:
         """A structure as a protein with tensors of its own."""
         part, place = self._place(index)

@@ -48,6 +48,8 @@ class ListedStructures(StructureDataset):
 
     #: key of the class in an item
     target = "label"
+    #: names of the splits that the lists make
+    splits = ()
 
     def fill(self, store: StructureStore, lists: Lists, readings: Callable[[str, bool], list[Reading]]) -> None:
         """
@@ -78,7 +80,8 @@ class ListedStructures(StructureDataset):
         self.targets = {self.target: [member.label for member in members]}
         self.classes, self.kinds = {self.target: lists.classes}, {self.target: "class"}
         listed = Counter(member.split for member in lists.members)
-        self._splits = {split: [] for split in listed}
+        # a split of which nothing is left is an error when it is asked for, not a split less
+        self._splits = {split: [] for split in dict.fromkeys([*self.splits, *listed])}
         for index, member in enumerate(members):
             self._splits[member.split].append(index)
         self.coverage = {split: (len(indices), listed[split]) for split, indices in self._splits.items()}

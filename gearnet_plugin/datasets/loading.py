@@ -9,11 +9,11 @@ from .table import Row
 
 
 class StructuresDropped(ValueError):
-    """Some structures cannot be used, and none may be left out. ``drops`` holds (file, reason) of each."""
+    """Some structures or labels cannot be used, and none may be left out. ``drops`` holds (file, reason) of each."""
 
     def __init__(self, drops):
         lines = "".join(f"\n  {file}: {reason}" for file, reason in drops)
-        super().__init__(f"{len(drops)} structures cannot be used, but strict leaves none out:{lines}")
+        super().__init__(f"{len(drops)} structures or labels cannot be used, but strict leaves none out:{lines}")
         self.drops = drops
 
     def __reduce__(self):

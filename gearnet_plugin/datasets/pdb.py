@@ -15,7 +15,7 @@ from .pdb_ids import read_ids
 from .pdb_rows import find_asked, leave_out_by_chain, leave_out_by_method, leave_out_by_resolution, once_each
 from .prepared import prepared_store
 from .selection import Selection, check_lengths, nothing_left, told
-from .sourced import absolute, source_store
+from .sourced import absolute, is_below, source_store
 
 #: Methods by short names: a part of the names in the files, old files having `NMR, 20 STRUCTURES` and the like.
 ALIASES = {"xray": "X-RAY", "x-ray": "X-RAY", "nmr": "NMR", "em": "ELECTRON MICROSCOPY", "neutron": "NEUTRON",
@@ -148,6 +148,10 @@ class PDBStructures(StructureDataset, core.Configurable):
             return files
 
         store = prepared_store(self.path, name, sources, recipe, num_worker, verbose)
+        made = store.manifest.sources["paths"]
+        if mirror is not None and not all(is_below(file, mirror[0]) for file in made):
+            raise ValueError(f"the store `{store.path}` was made of other files, such as `{made[0]}`, than those of "
+                             f"the source `{mirror[0]}`; give another path, or remove the store, and it is made anew")
         return store, None if store.manifest.sources["paths"] == mirror else read_missing(note)
 
     def split(self):

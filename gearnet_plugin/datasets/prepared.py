@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
 from gearnet_plugin.structures import StructureStore
-from gearnet_plugin.structures.manifest import MANIFEST, StoreError
+from gearnet_plugin.structures.manifest import MANIFEST, StoreError, is_store
 from gearnet_plugin.structures.prepare import Recipe, prepare
 
 logger = logging.getLogger(__name__)
@@ -46,14 +46,19 @@ def prepared_store(
     if not os.path.exists(os.path.join(out, MANIFEST)):
         # the one that holds the lock calls `sources`; one that waited finds all done
         give = sources if callable(sources) else lambda: sources
-        prepare(
-            give,
-            out,
-            recipe,
-            num_worker,
-            verbose=verbose,
-            waiting=lambda: logger.warning("another process is preparing `%s`; waiting for it", out),
-        )
+        try:
+            prepare(
+                give,
+                out,
+                recipe,
+                num_worker,
+                verbose=verbose,
+                waiting=lambda: logger.warning("another process is preparing `%s`; waiting for it", out),
+            )
+        except StoreError as error:
+            if not is_store(out):
+                raise
+            raise StoreError(f"{error} Or remove the folder `{out}`, and it is made anew.") from None
     store = StructureStore(out)
     if Recipe(**store.manifest.recipe) != recipe:
         raise StoreError(

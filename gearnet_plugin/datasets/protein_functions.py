@@ -198,14 +198,13 @@ class _Found:
     def missing(self) -> list[tuple[str, str]]:
         """Chains that the tables name but that are no item, with reasons."""
         unread = {}
-        try:
-            for file, reason in self.store.drops():
-                if not reason.startswith("residues left out"):
-                    for chain in self.names.of_file(split_ending(file)[0]):
-                        unread.setdefault(chain, f"{file}: {reason}")
-        except FileNotFoundError:
-            pass  # a store is whole without its report
         missing = []
+        for file, reason in self.store.lost():
+            chains = list(self.names.of_file(split_ending(file)[0]))
+            for chain in chains:
+                unread.setdefault(chain, f"{file}: {reason}")
+            if not set(chains) & set(self.annotation.rows):
+                missing.append((file, reason))
         for chain in self.annotation.rows:
             if chain in self.numbers:
                 continue

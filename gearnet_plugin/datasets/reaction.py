@@ -59,6 +59,7 @@ class ReactionStructures(ListedStructures, core.Configurable):
     """
 
     target = "reaction_label"
+    splits = ("train", "valid", "test")
 
     def __init__(self, path, verbose=1, structures=None, transform=None, lazy=None, atom_feature=None,
                  bond_feature=None, residue_feature=None, mol_feature=None, kekulize=None, unknown="glycine",

@@ -1,15 +1,19 @@
 """The store of a dataset whose structures are one's own files, or a store already."""
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 
 from gearnet_plugin.structures import StructureStore
 from gearnet_plugin.structures.extract import extract
 from gearnet_plugin.structures.manifest import is_store
+from gearnet_plugin.structures.plan import fingerprint
 from gearnet_plugin.structures.prepare import Recipe
 
 from .prepared import prepared_store
+
+logger = logging.getLogger(__name__)
 
 
 def source_store(path, name: str, source, recipe: Recipe, num_worker: int | None, verbose: int) -> StructureStore:
@@ -31,12 +35,13 @@ def source_store(path, name: str, source, recipe: Recipe, num_worker: int | None
         return StructureStore(source)
     sources = absolute(source)
     store = prepared_store(path, name, sources, recipe, num_worker, verbose)
-    made = store.manifest.sources["paths"]
-    # where none of the files is there any more, the store stands for them
-    if made != sources and any(map(os.path.exists, sources)):
-        raise ValueError(f"the store `{store.path}` was made of {_shown(made)}, but source is {_shown(sources)}; give "
-                         f"another path for it, or remove the store, and it is made anew. To read a store whatever it "
-                         f"was made of, give it as source.")
+    if store.manifest.sources["paths"] != sources:
+        raise _other_sources(store, f"source is {_shown(sources)}")
+    # where they are gone, the store stands for them
+    if all(map(os.path.exists, sources)) and fingerprint(sources) != store.manifest.sources["fingerprint"]:
+        logger.warning(
+            "the files of %s have changed since the store `%s` was made of them, which is taken as it is; remove it, "
+            "and it is made anew", _shown(sources), store.path)
     return store
 
 
@@ -59,7 +64,10 @@ def open_structures(path: str, name: str, structures, released: Callable[[], lis
         ValueError: the store that is there was made of other files, or with other options
     """
     if structures is None:
-        return prepared_store(path, name, released, recipe, num_worker, verbose)
+        store = prepared_store(path, name, released, recipe, num_worker, verbose)
+        if not all(is_below(made, path) for made in store.manifest.sources["paths"]):
+            raise _other_sources(store, "no structures of one's own are given")
+        return store
     if is_store(structures):
         return StructureStore(structures)
     sources = []
@@ -72,6 +80,19 @@ def open_structures(path: str, name: str, structures, released: Callable[[], lis
             source = folder
         sources.append(source)
     return source_store(path, name, sources, recipe, num_worker, verbose)
+
+
+def is_below(file: str, folder: str) -> bool:
+    """Whether a file lies in a folder or one of its subfolders, or is it."""
+    file, folder = os.path.realpath(file), os.path.realpath(os.path.expanduser(folder))
+    return os.path.commonpath([file, folder]) == folder
+
+
+def _other_sources(store: StructureStore, now: str) -> ValueError:
+    return ValueError(
+        f"the store `{store.path}` was made of {_shown(store.manifest.sources['paths'])}, but {now}; give another path "
+        f"for it, or remove the store, and it is made anew. To read a store whatever it was made of, give "
+        f"the store itself.")
 
 
 def absolute(source) -> list[str]:

@@ -84,9 +84,9 @@ class StoredStructures(Sequence):
         return self.store.manifest.counts["files"]
 
     @property
-    def num_drop(self) -> int:
-        """How much was left out when the store was made."""
-        return self.store.manifest.counts["drops"]
+    def stores(self) -> list[StructureStore]:
+        """The stores they lie in."""
+        return [self.store]
 
     def protein(self, index, unknown) -> ResidueProtein:
         """A structure as a protein with tensors of its own."""

@@ -188,7 +188,7 @@ def report_drops(dataset, folder):
         os.remove(path)  # of an attempt that did not start
     if (drops or residues) and hasattr(dataset, "write_drops"):
         dataset.write_drops(path)
-        logger.warning("%d structures cannot be used, and %d lack residues; file and reason of each are in %s",
+        logger.warning("%d structures or labels cannot be used, and %d files lack residues; the reasons are in %s",
                        len(drops or ()), len(residues or ()), path)
 
 

@@ -200,6 +200,15 @@ class StructureStore:
         """The files, or chains of files, that are not in the store: (file, reason) of each."""
         return [(file, reason) for file, reason in self.drops() if not reason.startswith(RESIDUES_LEFT_OUT)]
 
+    def residues_left_out(self) -> dict[str, dict[str, int]]:
+        """How many residues the files that are in the store had to leave out: {file: {reason: number}}."""
+        found = {}
+        for file, reason in self.drops() if self.manifest.counts["residues_left_out"] else ():
+            if reason.startswith(RESIDUES_LEFT_OUT):
+                counts = (part.split(" x ", 1) for part in reason.removeprefix(RESIDUES_LEFT_OUT).split(", "))
+                found[file] = {what: int(number) for number, what in counts}
+        return found
+
     def problems(self) -> Iterator[tuple[int, str]]:
         """
         Check every byte.
