@@ -54,7 +54,7 @@ import click
 @click.option(
     "--strict", is_flag=True, help="Exit with 2 if anything had to be left out; the store is made all the same."
 )
-@click.option("--overwrite", is_flag=True, help="Remove a store that is there first.")
+@click.option("--overwrite", is_flag=True, help="Replace a store that is there, once the new one is whole.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 @click.pass_context
 def prepare(context, sources, out, dataset, settings, workers, backend, scheduler, strict, overwrite, quiet, **recipe):
