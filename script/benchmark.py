@@ -44,7 +44,9 @@ def data(quick, structures, out):
     # only now, when all checks have passed
     for row in rows:
         click.echo(line(row))
-    report = {"command": " ".join(["python", "script/benchmark.py", *sys.argv[1:]]), "machine": machine(), "rows": rows}
+    # where the folders of this machine are concerns nobody else
+    words = ["FOLDER" if before in ("--structures", "--out") else word for before, word in zip(sys.argv, sys.argv[1:])]
+    report = {"command": " ".join(["python", "script/benchmark.py", *words]), "machine": machine(), "rows": rows}
     compiled = report["machine"]["packages"]["torch-scatter"] and report["machine"]["packages"]["torch-cluster"]
     report["stock"] = "compiled torch-scatter and torch-cluster" if compiled else "stand-ins, not comparable"
     os.makedirs(out, exist_ok=True)
