@@ -5,6 +5,7 @@ import torch
 from torch import multiprocessing
 
 import gearnet_plugin  # noqa: F401  a spawned process imports this file first
+from gearnet_plugin.engine import world
 from torchdrug.utils import comm
 
 
@@ -23,4 +24,5 @@ def _rank(rank, function, number, folder, arguments):
     torch.save(function(rank, *arguments), os.path.join(folder, "%d.pt" % rank))
     # nobody leaves while another still talks
     torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    # TorchDrug keeps a group of its own; left to the end of the process, its threads abort that at times
+    world.leave()
