@@ -6,12 +6,13 @@ import io
 import os
 import random
 import shutil
+import subprocess
 import tempfile
 import time
 
 import numpy as np
 
-from measure import compare, in_process, memory, ratio  # noqa: F401  memory: what measured processes import
+from measure import compare, in_process, program, ratio
 
 # stock keeps nothing but the structure, which is what it is fastest at
 STOCK_FEATURES = {"atom_feature": None, "bond_feature": None}
@@ -311,16 +312,7 @@ def holding(store):
 
 def _further_reader(store):
     """USS that opening costs while another process has the store open."""
-    import subprocess
-    import sys
-
-    folder = os.path.dirname(os.path.abspath(__file__))
-    code = "import json, os, sys, time\nsys.path[:0] = [%r, %r]\nfrom measure import memory\n%s" % (
-        os.path.dirname(folder),
-        folder,
-        OPEN,
-    )
-    other = subprocess.Popen([sys.executable, "-c", code, store, "wait"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    other = subprocess.Popen(program(OPEN, store, "wait"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         other.stdout.readline()
         further = in_process(OPEN, store, "first")

@@ -80,20 +80,21 @@ def memory():
     return {"uss": sizes["Private_Clean"] + sizes["Private_Dirty"], "anonymous": sizes["Anonymous"]}
 
 
+def program(code, *arguments):
+    """The command line of Python code that finds this package, ``memory`` and its arguments."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    start = "import json, os, sys, time\nsys.path[:0] = [%r, %r]\nfrom measure import memory\n"
+    return [sys.executable, "-c", start % (os.path.dirname(folder), folder) + code, *map(str, arguments)]
+
+
 def in_process(code, *arguments, **environment):
     """
     Run Python code in a process of its own, which prints JSON on its last line.
 
     The code finds ``memory`` defined and its arguments in ``sys.argv[1:]``.
     """
-    folder = os.path.dirname(os.path.abspath(__file__))
-    code = "import json, os, sys, time\nsys.path[:0] = [%r, %r]\nfrom measure import memory\n%s" % (
-        os.path.dirname(folder),
-        folder,
-        code,
-    )
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        program(code, *arguments),
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

@@ -13,6 +13,7 @@ import torch
 from gearnet_plugin.cli import main
 from gearnet_plugin.datasets import PDBStructures, StructureFolder, StructuresDropped
 from gearnet_plugin.datasets.prepared import prepared_store
+from gearnet_plugin.datasets.sourced import is_below
 from gearnet_plugin.graphs import ResidueProtein
 from gearnet_plugin.structures.bundled import bundled_path, bundled_table
 from gearnet_plugin.structures.manifest import StoreError
@@ -231,6 +232,17 @@ def test_a_source_that_the_store_was_not_made_of_is_no_source(tmp_path, caplog):
     assert "have changed since the store" in caplog.text
     shutil.rmtree(one)
     assert len(PDBStructures(tmp_path / "d", source=one, num_worker=1, verbose=0)) == len(first)
+
+
+def test_a_link_in_the_folder_of_a_data_set_lies_in_it(tmp_path):
+    """Big releases are linked into place; and the folder itself may be a link."""
+    for name in ("big/fold3d", "data", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    os.symlink(tmp_path / "big" / "fold3d", tmp_path / "data" / "fold3d")
+    os.symlink(tmp_path / "data", tmp_path / "link")
+    assert is_below(tmp_path / "data" / "fold3d" / "train", tmp_path / "data")
+    assert is_below(tmp_path / "data" / "own", tmp_path / "link") and is_below(tmp_path / "data", tmp_path / "data")
+    assert not is_below(tmp_path / "other", tmp_path / "data") and not is_below(tmp_path / "data2", tmp_path / "data")
 
 
 def test_what_prepare_says_of_a_data_set(tmp_path, capsys):

@@ -83,9 +83,10 @@ def open_structures(path: str, name: str, structures, released: Callable[[], lis
 
 
 def is_below(file: str, folder: str) -> bool:
-    """Whether a file lies in a folder or one of its subfolders, or is it."""
-    file, folder = os.path.realpath(file), os.path.realpath(os.path.expanduser(folder))
-    return os.path.commonpath([file, folder]) == folder
+    """Whether a file lies in a folder or one of its subfolders, or is it; as named, or where links lead."""
+    folder = os.path.expanduser(folder)
+    spellings = ((place(file), place(folder)) for place in (os.path.abspath, os.path.realpath))
+    return any(os.path.commonpath([inner, outer]) == outer for inner, outer in spellings)
 
 
 def _other_sources(store: StructureStore, now: str) -> ValueError:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
 
 from .content import split_ending
+
+
+def name_hash(name: str) -> int:
+    """64 bits of BLAKE2 of a name, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest(), "little")
 
 
 def unique_names(items: Sequence[tuple[str, str]]) -> list[str]:

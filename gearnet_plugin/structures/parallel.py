@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-#  Set in the environment, ``import gearnet_plugin`` imports neither torch nor TorchDrug: enough to read structure
-# files,  in a tenth of the time and memory.
+#: Set in the environment, ``import gearnet_plugin`` imports neither torch nor TorchDrug: enough to read files, in a
+#: tenth of the time and memory.
 LIGHT = "GEARNET_PLUGIN_LIGHT"
 BACKENDS = ("loky", "dask")
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from .content import missing_formats
 from .manifest import PLAN, read_json, write_atomically
-from .names import unique_names
+from .names import name_hash, unique_names
 from .sources import Entry, find_entries, find_files
 
 ENTRIES = "entries.jsonl"
@@ -127,7 +127,7 @@ def make_plan(store: str, sources: list, fingerprint: str, report=None) -> Plan:
             sources[0] if len(sources) == 1 else sources, scratch=os.path.join(store, PLAN, "unpacked")
         ):
             stem = entry.stem
-            hashes.append(_hash(stem))
+            hashes.append(name_hash(stem))
             endings.add(entry.ending)
             file.write(_line(stem, entry))
             if report and len(hashes) % 1000 == 0:
@@ -210,10 +210,6 @@ def _repeated(hashes: np.ndarray) -> set[int]:
 def _rank(entry: Entry) -> int:
     ending = entry.ending.removesuffix(".gz")
     return FORMATS.index(ending) if ending in FORMATS else len(FORMATS)
-
-
-def _hash(name: str) -> int:
-    return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest(), "little")
 
 
 def _line(name: str, entry: Entry) -> bytes:

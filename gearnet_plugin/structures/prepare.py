@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from .building import alone, begin, check_removable, explained, finish, is_current, other, remove, replace
 from .manifest import (
+    BEGUN,
     DROPS,
     MANIFEST,
     PLAN,
@@ -333,7 +334,7 @@ def _versions() -> dict:
 
 def _can_go_on(place: str, recipe: Recipe) -> bool:
     """Whether what an interrupted run has left can be used by this one."""
-    begun = read_json(os.path.join(place, PLAN, "begun.json"))
+    begun = read_json(os.path.join(place, PLAN, BEGUN))
     return begun is not None and begun.get("recipe") == asdict(recipe) and begun.get("made_by") == _versions()
 
 

@@ -16,7 +16,6 @@ are the operating system's, so processes that read one store, forked or not, sha
 from __future__ import annotations
 
 import csv
-import hashlib
 import itertools
 import operator
 import os
@@ -26,6 +25,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .manifest import DROPS, INDEX, MANIFEST, PLAN, SHARDS, StoreError, read_manifest, shard_name
+from .names import name_hash
 from .shard import ResidueArrays, Shard
 from .structure import Structure
 
@@ -129,7 +129,7 @@ class StructureStore:
         if not isinstance(name, str):
             return []
         hashes, numbers = self.name_index
-        first, last = (int(np.searchsorted(hashes, name_hash(name), side)) for side in ("left", "right"))
+        first, last = (int(np.searchsorted(hashes, np.uint64(name_hash(name)), side)) for side in ("left", "right"))
         return [number for number in map(int, numbers[first:last]) if self.name(number) == name]
 
     def name(self, index: int) -> str:
@@ -146,7 +146,7 @@ class StructureStore:
 
     @property
     def name_index(self) -> tuple[np.ndarray, np.ndarray]:
-        """Hashes of all names in order, see :func:`name_hash`, and the numbers of their structures."""
+        """Hashes of all names in order, see :func:`~.names.name_hash`, and the numbers of their structures."""
         if self._index is None:
             self._index = read_index(self.root, self.manifest.index, self.path)
         return self._index
@@ -307,11 +307,6 @@ class StructureStore:
             f"{self._starts[number + 1] - 1}, is cut off or damaged: {how}; bring it back from a copy, or make "
             f"the store anew with `gearnet prepare --overwrite`"
         )
-
-
-def name_hash(name: str) -> np.uint64:
-    """64 bits of BLAKE2 of a name, the same on every machine."""
-    return np.uint64(int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little"))
 
 
 def write_index(store: str, names: Iterator[str], count: int) -> tuple[dict, int]:
