@@ -1,6 +1,10 @@
 """The relational graph convolution of GearNet."""
+
+import torch
+from torch.nn import functional as F
+
+from gearnet_plugin import ops
 from gearnet_plugin.graphs import topology
-from gearnet_plugin.ops import angular_linear, gather_sum
 from torchdrug import core, layers
 from torchdrug.core import Registry as R
 
@@ -9,7 +13,7 @@ from torchdrug.core import Registry as R
 class RelationalGeometricConv(layers.GeometricRelationalGraphConv, core.Configurable):
     """
     Relational graph convolution of GearNet (arXiv 2203.06125, equation 1): TorchDrug's ``GeometricRelationalGraphConv``
-    with the same parameters, state dict and results, its sums done by :func:`gearnet_plugin.ops.gather_sum`.
+    with the same parameters, state dict and results, computed by :mod:`gearnet_plugin.ops`.
 
     ``output = act(BN(W [sum of messages of relation 1, ..., R] + W_0 input))``; unlike the paper's equation there is a
     self-loop of its own (W_0) beside the sequential relation of offset 0, as in the released checkpoints.
@@ -26,38 +30,77 @@ class RelationalGeometricConv(layers.GeometricRelationalGraphConv, core.Configur
     def __init__(self, input_dim, output_dim, num_relation, edge_input_dim=None, batch_norm=False, activation="relu"):
         super().__init__(input_dim, output_dim, num_relation, edge_input_dim, batch_norm, activation)
 
-    def aggregate_segments(self, input, segments):
-        """Sum messages [S, input_dim] over (row, relation): [rows, num_relation * input_dim]."""
-        return gather_sum(input, segments).view(-1, self.num_relation * self.input_dim)
+    def nodes(self, input, messages, segments, ops, dtype=None):
+        """
+        Convolve over nodes.
 
-    def between_edges(self, input, topology):
+        Parameters:
+            input (Tensor): nodes of shape :math:`(N, input\\_dim)`
+            messages (Tensor): what ``segments`` sums, shape :math:`(S, input\\_dim)`
+            segments (Segments): S rows -> N·R rows
+            ops (module): from :func:`gearnet_plugin.ops.choose`
+            dtype (torch.dtype, optional): type in which messages are summed and mapped, if not that of the input
+
+        Returns:
+            Tensor: nodes of shape :math:`(N, output\\_dim)`
+        """
+        update = self.relations(messages, segments, ops, dtype)
+        return self.finish(update + self.self_loop(input))
+
+    def relations(self, messages, segments, ops, dtype=None):
+        """Sum messages [S, input_dim] over (node, relation) and map them: [N, output_dim], of the messages' type."""
+        sums = ops.segment_linear(messages.to(dtype), self.linear.weight, self.linear.bias, segments)
+        return sums.to(messages.dtype)
+
+    def edges(self, input, topology, ops, recomputed=None):
         """
         Convolve over the edges that each edge hears, the relation being the bin of the angle between them.
 
         Parameters:
             input (Tensor): edges of shape :math:`(E, input\\_dim)`
             topology (PairTopology): which edge hears which
+            ops (module): from :func:`gearnet_plugin.ops.choose`
+            recomputed (Recomputed, optional): context in which the result is not kept for backward where that can be
 
         Returns:
             Tensor: edges of shape :math:`(E, output\\_dim)`
         """
-        heard = angular_linear(gather_sum(input, topology.merge), self.linear.weight, topology)  # [P, D]
-        output = gather_sum(heard, topology.spread) + self.self_loop(input) + self.linear.bias
-        if self.batch_norm:
-            output = self.batch_norm(output)
-        if self.activation:
-            output = self.activation(output)
-        return output
+        weight, self_weight = self.linear.weight, self.self_loop.weight
+        bias = self.linear.bias + self.self_loop.bias
+        norm = self.batch_norm
+        if norm and not norm.training and norm.track_running_stats and not torch.is_grad_enabled():
+            # the statistics are known, so that normalization is part of the linear map
+            scale = (norm.running_var + norm.eps).rsqrt()
+            scale = scale * norm.weight if norm.affine else scale
+            bias = (bias - norm.running_mean) * scale
+            bias = bias + norm.bias if norm.affine else bias
+            weight, self_weight = weight * scale[:, None], self_weight * scale[:, None]
+            output = ops.edge_linear(input, weight, self_weight, bias, topology)
+            return output.relu_() if self.activation is F.relu else self._activate(output)
+        output = ops.edge_linear(input, weight, self_weight, bias, topology)
+        if recomputed is not None and norm and recomputed.can_normalize(norm, self.activation):
+            return recomputed.normalize(output, norm)
+        return self.finish(output)
+
+    def finish(self, output):
+        """Batch normalization and activation."""
+        return self._activate(self.batch_norm(output) if self.batch_norm else output)
+
+    def _activate(self, output):
+        return self.activation(output) if self.activation else output
 
     def message_and_aggregate(self, graph, input):
         if not getattr(graph, "has_unit_weights", False):
             # a weighted or foreign graph: TorchDrug's own sparse product
             return super().message_and_aggregate(graph, input)
         if graph.num_relation != self.num_relation:
-            raise ValueError("this convolution was made for num_relation=%d, but the graph has %d relations"
-                             % (self.num_relation, graph.num_relation))
+            raise ValueError(
+                "this convolution was made for num_relation=%d, but the graph has %d relations"
+                % (self.num_relation, graph.num_relation)
+            )
         sums = topology.RelationTopology(graph.edge_list, int(graph.num_node), self.num_relation)
-        update = self.aggregate_segments(input, sums.nodes)
+        known = ops.choose("auto", input.device)
+        update = known.gather_sum(input, sums.nodes)
         if self.edge_linear is not None:
-            update = update + self.aggregate_segments(self.edge_linear(graph.edge_feature.float()), sums.edges)
-        return update
+            update = update + known.gather_sum(self.edge_linear(graph.edge_feature.float()), sums.edges)
+        return update.view(-1, self.num_relation * self.input_dim)

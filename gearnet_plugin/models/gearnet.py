@@ -4,11 +4,15 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from gearnet_plugin import ops
 from gearnet_plugin.graphs import topology
 from gearnet_plugin.layers import RelationalGeometricConv
-from gearnet_plugin.ops import gather_sum
+from gearnet_plugin.layers.recompute import Recomputed
 from torchdrug import core, data, layers
 from torchdrug.core import Registry as R
+
+# type in which messages are summed and mapped; None is that of the input
+DTYPES = {None: None, "fp32": None, "bf16": torch.bfloat16}
 
 # N nodes, E edges, R relations, A angle bins, D width of a layer
 
@@ -34,10 +38,15 @@ class GearNetEncoder(nn.Module, core.Configurable):
         activation (str or function, optional): activation function
         concat_hidden (bool, optional): concatenate the outputs of all layers
         readout (str, optional): ``sum`` or ``mean`` over the residues of a protein
+        backend (str, optional): what computes, see :func:`gearnet_plugin.ops.choose`. Weights and state dict do not
+            depend on it.
+        precision (str, optional): ``bf16`` keeps edges and sums messages in bfloat16, with products accumulated in
+            float32; nodes and parameters stay float32. ``fp32`` or None: all in the type of the input.
     """
 
     def __init__(self, input_dim, hidden_dims, num_relation, edge_input_dim=None, num_angle_bin=None, short_cut=False,
-                 batch_norm=False, activation="relu", concat_hidden=False, readout="sum"):
+                 batch_norm=False, activation="relu", concat_hidden=False, readout="sum", backend="auto",
+                 precision=None):
         super().__init__()
         hidden_dims = list(hidden_dims) if isinstance(hidden_dims, Sequence) else [hidden_dims]
         if num_angle_bin and not edge_input_dim:
@@ -45,6 +54,11 @@ class GearNetEncoder(nn.Module, core.Configurable):
                              "59 for edge_feature `gearnet` with 7 relations" % num_angle_bin)
         if readout not in ("sum", "mean"):
             raise ValueError("readout should be `sum` or `mean`, but found `%s`" % readout)
+        ops.check(backend)
+        if precision not in DTYPES:
+            raise ValueError("precision should be `fp32`, `bf16` or None, but found `%s`" % precision)
+        self.backend = backend
+        self.precision = precision
         self.input_dim = input_dim
         self.output_dim = sum(hidden_dims) if concat_hidden else hidden_dims[-1]
         self.dims = [input_dim] + hidden_dims
@@ -83,33 +97,34 @@ class GearNetEncoder(nn.Module, core.Configurable):
             :math:`(B, output\\_dim)`
         """
         edge_hidden = self._check(graph, input)
-        num_node = int(graph.num_node)
-        relations = topology.RelationTopology(graph.edge_list, num_node, self.num_relation)
+        chosen = ops.choose(self.backend, input.device)
+        dtype = DTYPES[self.precision] or input.dtype
+        relations = topology.RelationTopology(graph.edge_list, int(graph.num_node), self.num_relation)
+        angles = None
         if self.num_angle_bin:
             angles = topology.PairTopology(graph.edge_list, graph.node_position, self.num_angle_bin)
-        weight = None if getattr(graph, "has_unit_weights", False) else graph.edge_weight.unsqueeze(-1).to(input.dtype)
+            edge_hidden = edge_hidden.to(dtype)
+        weight = None if getattr(graph, "has_unit_weights", False) else graph.edge_weight.unsqueeze(-1)
 
         hiddens = []
-        node_input = input
-        for i, layer in enumerate(self.layers):
-            if weight is None:
-                update = layer.aggregate_segments(node_input, relations.nodes)  # [N, R * D]
-            else:
-                messages = node_input[graph.edge_list[:, 0]] * weight
-                update = layer.aggregate_segments(messages, relations.edges)
-            hidden = layer.combine(node_input, update)  # [N, D]
-            if self.short_cut and hidden.shape == node_input.shape:
-                hidden = hidden + node_input
-            if self.num_angle_bin:
-                edge_layer = self.edge_layers[i]
-                edge_hidden = edge_layer.between_edges(edge_hidden, angles)  # [E, D]
-                weighted = edge_hidden if weight is None else edge_hidden * weight
-                update = gather_sum(weighted, relations.edges).view(num_node, -1)  # [N, R * D]
-                hidden = hidden + layer.activation(layer.linear(update))
-            if self.batch_norm:
-                hidden = self.batch_norms[i](hidden)
-            hiddens.append(hidden)
-            node_input = hidden
+        hidden = input
+        with Recomputed() as recomputed:
+            for i, layer in enumerate(self.layers):
+                messages, segments = hidden, relations.nodes
+                if weight is not None:
+                    messages, segments = hidden[graph.edge_list[:, 0]] * weight.to(hidden.dtype), relations.edges
+                output = layer.nodes(hidden, messages, segments, chosen, dtype)  # [N, D]
+                if self.short_cut and output.shape == hidden.shape:
+                    output = output + hidden
+                if angles is not None:
+                    edge_hidden = self.edge_layers[i].edges(edge_hidden, angles, chosen, recomputed)  # [E, D]
+                    messages = edge_hidden if weight is None else edge_hidden * weight.to(dtype)
+                    update = layer.relations(messages, relations.edges, chosen)
+                    output = output + layer.activation(update.to(output.dtype))
+                if self.batch_norm:
+                    output = self.batch_norms[i](output)
+                hiddens.append(output)
+                hidden = output
 
         node_feature = torch.cat(hiddens, dim=-1) if self.concat_hidden else hiddens[-1]
         return {"graph_feature": self.readout(graph, node_feature), "node_feature": node_feature}

@@ -1,5 +1,11 @@
-"""The sums that relational convolutions are made of: plain definitions in :mod:`.reference`, fast forms beside it."""
-from .angular import angular_linear
-from .segments import Segments, gather_sum
+"""
+The operations that relational convolutions are made of: plain definitions in :mod:`.reference`, fast forms beside it.
 
-__all__ = ["Segments", "angular_linear", "gather_sum"]
+:func:`choose` is the one place that decides which form computes.
+"""
+
+from .angular import AngleSegments
+from .backend import BACKENDS, check, choose
+from .segments import Segments
+
+__all__ = ["BACKENDS", "AngleSegments", "Segments", "check", "choose"]

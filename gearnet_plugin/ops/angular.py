@@ -1,78 +1,50 @@
 """
-The sums and the linear map of edge message passing in one operation, with less work and memory than apart.
+Which rows are summed into which row and bin, rows ordered so that trailing empty bins need no multiplication.
 
-What an edge (j -> i) of relation r hears does not depend on r: it is computed once for a *pair* (j, i) and shared by
-its parallel edges. The map ``sum over bins b of W_b (M_b h)`` runs over blocks of pairs, so that the concatenated sums
-[P, A * p] exist for one block only. Backward aggregates the *gradient* through the transposed topology, which serves
-the gradients of both ``h`` and ``W``: ``dh = sum of V_b W_b`` and ``dW_b = V_b^T h`` with ``V_b = M_b^T dy``. Nothing
-but ``h`` is saved.
-
-P pairs, A angle bins, p input width, q output width.
+Many rows have nothing in their last bins. Ordered by the last bin that has something, blocks of rows need only the
+first bins of the matrix they are multiplied by: on proteins 16 % less work, of the 19 % that all empty bins make.
 """
+
 import torch
-from torch.nn import functional as F
 
-# elements of one block of sums: 4 million float32 are 16 MB, near what a core's share of the last cache holds
-BLOCK_ELEMENTS = 1 << 22
+from .segments import row_offsets
 
 
-class _AngularLinear(torch.autograd.Function):
-
-    @staticmethod
-    def forward(ctx, input, weight, topology):
-        ctx.topology = topology
-        ctx.save_for_backward(input, weight)
-        output = input.new_empty(topology.num_pair, weight.shape[0])
-        for block, sums in _blocks(input, topology.hears, topology.num_bin):
-            torch.mm(sums, weight.t(), out=output[block])
-        return output
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad):
-        input, weight = ctx.saved_tensors
-        num_bin, (q, width) = ctx.topology.num_bin, weight.shape
-        p = width // num_bin
-        # W_b below each other: [A * q, p]
-        stacked = weight.view(q, num_bin, p).transpose(0, 1).reshape(num_bin * q, p)
-        grad_input = torch.empty_like(input)
-        grad_stacked = torch.zeros_like(stacked)
-        for block, sums in _blocks(grad.contiguous(), ctx.topology.heard_by, num_bin):
-            torch.mm(sums, stacked, out=grad_input[block])
-            grad_stacked.addmm_(sums.t(), input[block])
-        return grad_input, grad_stacked.view(num_bin, q, p).transpose(0, 1).reshape(q, width), None
-
-
-def _blocks(input, segments, num_bin):
-    """Yield blocks of pairs and their sums over all bins [pairs, A * width]."""
-    width = num_bin * input.shape[1]
-    num_pair = segments.num_row // num_bin
-    step = max(1, BLOCK_ELEMENTS // width)
-    starts = list(range(0, num_pair, step)) + [num_pair]
-    terms = segments.offsets[torch.tensor(starts) * num_bin].tolist()
-    for start, end, first, last in zip(starts[:-1], starts[1:], terms[:-1], terms[1:]):
-        if first == last:
-            sums = input.new_zeros(end - start, width)
-        else:
-            offsets = segments.offsets[start * num_bin:end * num_bin + 1] - first
-            sums = F.embedding_bag(segments.index[first:last], input, offsets, mode="sum", include_last_offset=True)
-        yield slice(start, end), sums.view(end - start, width)
-
-
-def angular_linear(input, weight, topology):
+class AngleSegments:
     """
-    ``output[t] = sum over bins b of W_b (sum of input[s] over the pairs s that t hears in bin b)``; defined in
-    :mod:`.reference`. Differentiable once.
+    Which rows of an input are summed into which bin of which row; R rows, A bins, L terms.
 
     Parameters:
-        input (Tensor): rows of the pairs, shape :math:`(P, p)`
-        weight (Tensor): ``[W_1 ... W_A]`` side by side, shape :math:`(q, A p)`
-        topology (PairTopology): which pair hears which, and in which bin
-
-    Returns:
-        Tensor: shape :math:`(P, q)`
+        index (IntTensor): input row of each term, shape :math:`(L,)`
+        offsets (IntTensor): where the terms of each (row, bin) begin, and the end, shape :math:`(R A + 1,)`
+        num_reach (list of int): number of rows whose last bin with terms is none, the first, ..., the last; rows are
+            ordered so, shape :math:`(A + 1,)`
     """
-    if input.shape != (topology.num_pair, weight.shape[1] // topology.num_bin):
-        raise ValueError("input should have shape %s, pairs and width of one bin, but found %s"
-                         % ((topology.num_pair, weight.shape[1] // topology.num_bin), tuple(input.shape)))
-    return _AngularLinear.apply(input.contiguous(), weight, topology)
+
+    def __init__(self, index, offsets, num_reach):
+        self.index, self.offsets, self.num_reach = index, offsets, num_reach
+
+    @classmethod
+    def ordered(cls, row, source, angle_bin, num_row, num_bin):
+        """
+        Make segments from terms in any order.
+
+        Parameters:
+            row, source (IntTensor): row that sums and row that is summed, shape :math:`(L,)`
+            angle_bin (Tensor): bin of each term, shape :math:`(L,)`
+            num_row (int): R
+            num_bin (int): A
+
+        Returns:
+            (AngleSegments, LongTensor): the segments, whose rows have new numbers; the new number of each row, shape
+            :math:`(R,)`. ``index`` holds the numbers that ``source`` has.
+        """
+        used = (row * num_bin + angle_bin).bincount(minlength=num_row * num_bin).view(num_row, num_bin) > 0
+        bins = torch.arange(1, num_bin + 1, device=row.device)
+        reach = (used * bins).amax(dim=1) if num_bin and num_row else torch.zeros(num_row, device=row.device).long()
+        reach, order = reach.sort(stable=True)
+        place = torch.empty_like(order)
+        place[order] = torch.arange(num_row, device=row.device)
+        key, order = (place.to(row.dtype)[row] * num_bin + angle_bin).sort(stable=True)
+        num_reach = reach.bincount(minlength=num_bin + 1).tolist()
+        return cls(source[order], row_offsets(key, num_row * num_bin).to(row.dtype), num_reach), place

@@ -1,11 +1,10 @@
 """
-Gather and sum by compressed rows (CSR), with the transposed rows kept for the backward pass.
+Which rows are summed into which: compressed rows (CSR), and their transpose for the backward pass.
 
-``F.embedding_bag`` is the fastest portable primitive for it on CPU (3 to 7 times ``index_add_``) and sums each row in a
-fixed order, so results repeat bit for bit; its own backward is slow, hence the transpose.
+Sums go over the terms of a row in the order in which they are given, so results repeat bit for bit.
 """
+
 import torch
-from torch.nn import functional as F
 
 
 class Segments:
@@ -20,59 +19,43 @@ class Segments:
     """
 
     def __init__(self, row, index, num_row, num_source):
-        order = row.argsort(stable=True)
-        self.row, self.index = row[order], index[order]
+        row, order = row.sort(stable=True)
+        self.index = index[order]
         self.num_row, self.num_source = num_row, num_source
-        self.offsets = _offsets(self.row, num_row)
+        self.offsets = row_offsets(row, num_row)
         self._transposed = None
+
+    @classmethod
+    def sorted(cls, index, offsets, num_source):
+        """Segments whose terms stand row by row already: ``index`` :math:`(L,)`, ``offsets`` :math:`(R + 1,)`."""
+        self = cls.__new__(cls)
+        self.index, self.offsets = index, offsets
+        self.num_row, self.num_source = len(offsets) - 1, num_source
+        self._transposed = None
+        return self
+
+    @property
+    def row(self):
+        """Output row of each term, shape :math:`(L,)`."""
+        rows = torch.arange(self.num_row, device=self.index.device)
+        return rows.repeat_interleave(self.offsets.diff(), output_size=len(self.index))
 
     def transposed(self):
         """(index, offsets) of the transpose: the output rows that each input row goes to. Made once."""
         if self._transposed is None:
-            order = self.index.argsort(stable=True)
-            self._transposed = self.row[order], _offsets(self.index[order], self.num_source)
+            index, order = self.index.sort(stable=True)
+            self._transposed = self.row[order], row_offsets(index, self.num_source)
         return self._transposed
 
 
-def _offsets(row, num_row):
+def row_offsets(row, num_row):
+    """Where each row begins among terms, and where the last one ends: shape :math:`(R + 1,)`."""
     counts = row.bincount(minlength=num_row)
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
 
-class _GatherSum(torch.autograd.Function):
-
-    @staticmethod
-    def forward(ctx, input, segments):
-        ctx.segments = segments
-        return _bag(input, segments.index, segments.offsets)
-
-    @staticmethod
-    def backward(ctx, grad):
-        # the same operation with source and target exchanged
-        return _GatherSumTransposed.apply(grad, ctx.segments), None
-
-
-class _GatherSumTransposed(torch.autograd.Function):
-
-    @staticmethod
-    def forward(ctx, input, segments):
-        ctx.segments = segments
-        return _bag(input, *segments.transposed())
-
-    @staticmethod
-    def backward(ctx, grad):
-        return _GatherSum.apply(grad, ctx.segments), None
-
-
-def _bag(input, index, offsets):
-    if not len(index):
-        return input.new_zeros(len(offsets) - 1, input.shape[1])
-    return F.embedding_bag(index, input.contiguous(), offsets, mode="sum", include_last_offset=True)
-
-
-def gather_sum(input, segments):
-    """Sum rows of ``input`` [S, d] over ``segments``: [R, d]. Defined in :mod:`.reference`; differentiable twice."""
-    if input.shape[0] != segments.num_source:
-        raise ValueError("input should have %d rows, the number the segments were made for, but found %d"
-                         % (segments.num_source, input.shape[0]))
-    return _GatherSum.apply(input, segments)
+def check_rows(input, num_row, width, what):
+    """Raise ValueError unless ``input`` has this number of rows, and this width where one is given."""
+    if input.dim() != 2 or input.shape[0] != num_row or (width is not None and input.shape[1] != width):
+        expected = "(%d, %s)" % (num_row, "d" if width is None else width)
+        raise ValueError("input should have shape %s, %s, but found %s" % (expected, what, tuple(input.shape)))
