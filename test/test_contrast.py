@@ -35,10 +35,10 @@ def encoder(kind=GearNetEncoder, width=16):
                 concat_hidden=True)
 
 
-def task(**kwargs):
-    """Our task on a small encoder."""
+def task(draws="global", **kwargs):
+    """Our task on a small encoder, with TorchDrug's draws."""
     crop, noise = functions()
-    return MultiviewContrastive(encoder(), crop, noise, graph_construction_model=construction(), **kwargs)
+    return MultiviewContrastive(encoder(), crop, noise, graph_construction_model=construction(), draws=draws, **kwargs)
 
 
 def stock_task():

@@ -86,6 +86,9 @@ def assemble(config, world, recorder, folder, is_smoke=False):
     # data may draw random numbers; one seed should still give one set of weights
     seed_everything(config.seed)
     task = build(config.task, "task")
+    if hasattr(task, "set_seed"):
+        # of draws that are keyed by structure, the same on every rank
+        task.set_seed(config.seed)
     if config.model_checkpoint:
         logger.info("encoder weights from %s", checkpoint.load_encoder(task, config.model_checkpoint))
     optimizer = build(config.optimizer, "optimizer", params=task.parameters())

@@ -85,6 +85,7 @@ class ProgressMeter(core.Meter):
         self.rate = None
         self.last = None
         self.bar = None
+        self.begin_epoch = None
         if recorder is not None and sys.stderr.isatty():
             recorder.quiet_steps = True
             self.bar = tqdm(total=total, unit="step", file=sys.stderr, dynamic_ncols=True)
@@ -152,6 +153,8 @@ class ProgressMeter(core.Meter):
         for epoch in range(self.start_epoch, self.end_epoch):
             # what lies between two epochs (evaluation, checkpoints) is no training time
             self.time[-1], self.last, self.amount = time.time(), time.perf_counter(), 0
+            if self.begin_epoch is not None:
+                self.begin_epoch(epoch)
             yield epoch
             self.step()
 
@@ -171,7 +174,8 @@ def _gpu_memory():
 
 def watch(task, meter):
     """
-    Let a meter see the batches of a task and its loss, which the engine keeps to itself.
+    Let a meter see the batches of a task and its loss, which the engine keeps to itself, and tell the task its epochs,
+    where it has ``set_epoch``.
 
     The loss joins the metrics under the name ``loss``, so that the engine averages it like them.
 
@@ -188,4 +192,5 @@ def watch(task, meter):
             return loss, {"loss": loss.detach(), **metric}
         return None
 
+    meter.begin_epoch = getattr(task, "set_epoch", None)
     return task.register_forward_hook(hook)
