@@ -9,7 +9,7 @@ import random
 import numpy as np
 import torch
 
-from gearnet_plugin.engine import checkpoint, evaluation, labels, smoke
+from gearnet_plugin.engine import checkpoint, evaluation, labels, precision, smoke
 from gearnet_plugin.engine.build import build, describe
 from gearnet_plugin.engine.errors import ConfigError, listing
 from gearnet_plugin.engine.precheck import compare_weights
@@ -120,14 +120,17 @@ def assemble(config, world, recorder, folder, is_smoke=False):
 
 def _engine(config, world, task, sets, optimizer, recorder):
     engine = dict(config.engine, gpus=world.gpus)
+    del engine["precision"]
     try:
-        return core.Engine(task, *sets, optimizer, None, logger=recorder or Silent(), **engine)
+        solver = core.Engine(task, *sets, optimizer, None, logger=recorder or Silent(), **engine)
     except Exception as error:
         if isinstance(error, (ConfigError, torch.cuda.OutOfMemoryError)) or lost_connection(error):
             raise
         # `preprocess` of the task reads items and labels from the training set
         raise ConfigError("task", "%s cannot be prepared from the training set: %s"
                           % (config.task["class"], describe(error))) from error
+    precision.apply(config, solver.device)
+    return solver
 
 
 def _validation(config, solver, plateau):

@@ -3,7 +3,7 @@ import os
 
 import torch
 
-from gearnet_plugin.engine import labels, launch
+from gearnet_plugin.engine import labels, launch, precision
 from gearnet_plugin.engine.assemble import count_parameters
 from gearnet_plugin.engine.build import build
 from gearnet_plugin.engine.checkpoint import find_encoder
@@ -30,6 +30,7 @@ def dry_run(config, not_given=(), nproc=None):
         list of (str, str): rows of a table, those called ``missing`` last
     """
     config = plain(config)
+    precision.fill_in(config)
     rows, missing = [], _missing(config, not_given)
     for check in (lambda: launch.workers_wanted(config["engine"]["gpus"], nproc),
                   lambda: _compare(config)):

@@ -5,7 +5,7 @@ import math
 import os
 import sys
 
-from gearnet_plugin.engine import checkpoint, evaluation, outputs, sampling, world
+from gearnet_plugin.engine import checkpoint, evaluation, outputs, precision, sampling, world
 from gearnet_plugin.engine.assemble import assemble
 from gearnet_plugin.engine.build import check_all
 from gearnet_plugin.engine.errors import TrainingStopped
@@ -88,6 +88,7 @@ def run(config, options=None):
     if options.seed is not None:
         config.seed = options.seed
     check_all(config)
+    precision.fill_in(config)
     processes = world.join(config.engine.gpus)
     try:
         folder = world.decide(processes, lambda: outputs.create_folder(

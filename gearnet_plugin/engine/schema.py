@@ -6,6 +6,7 @@ from easydict import EasyDict
 
 from gearnet_plugin.engine.config import join, plain
 from gearnet_plugin.engine.errors import ConfigError, choices, listing
+from gearnet_plugin.engine.precision import PRECISIONS
 from torchdrug import core
 
 CLASSES = ("dataset", "task", "optimizer", "scheduler")
@@ -35,6 +36,12 @@ def _mode(value, key):
     return value
 
 
+def _precision(value, key):
+    if value not in (None, *PRECISIONS):
+        raise ConfigError(key, "expected %s or null, but found `%s`" % (listing(PRECISIONS), value))
+    return value
+
+
 def parse_gpus(value, key="engine.gpus"):
     """Return GPU ids as a list, or None for CPU, from ``null``, ``0``, ``"0,1"`` or ``[0, 1]``."""
     ids = value
@@ -50,13 +57,14 @@ def parse_gpus(value, key="engine.gpus"):
     return ids
 
 
-# key: (check, value when left out); the names of `engine` are arguments of core.Engine
+# key: (check, value when left out); the names of `engine` are arguments of core.Engine, but for `precision`
 ENGINE = {
     "gpus": (parse_gpus, None),
     "batch_size": (_whole(1), 1),
     "gradient_interval": (_whole(1), 1),
     "num_worker": (_whole(0), 0),
     "log_interval": (_whole(1), 100),
+    "precision": (_precision, None),
 }
 TRAIN = {
     "num_epoch": (_whole(0), 1),
@@ -74,7 +82,7 @@ TOP = {
 }
 ORDER = ("output_dir", "seed", *CLASSES, "engine", "train",
          *(key for key in TOP if key not in ("output_dir", "seed")))
-assert set(ENGINE) <= set(inspect.signature(core.Engine).parameters)
+assert set(ENGINE) - {"precision"} <= set(inspect.signature(core.Engine).parameters)
 
 
 def complete(config):

@@ -9,8 +9,14 @@ SAME_ARGUMENTS = {
     "models.GearNetEncoder": "GearNet",
     "layers.RelationalGeometricConv": "GeometricRelationalGraphConv",
     "layers.ResidueGraphConstruction": "GraphConstruction",
+    "tasks.MaskedResiduePrediction": "AttributeMasking",
+    "tasks.EdgeDistancePrediction": "DistancePrediction",
+    "tasks.EdgeAnglePrediction": "AnglePrediction",
+    "tasks.EdgeDihedralPrediction": "DihedralPrediction",
 }
 CONTRAST = "tasks.MultiviewContrastive"
+# how something is computed or drawn, not what
+MEANS = ("backend", "draws", "max_edges", "max_residues", "seed")
 # where classes of ours would change what is computed; data may be read by ours
 COMPUTING = ("models", "layers", "tasks")
 
@@ -73,7 +79,7 @@ def _shared(value, ours, stock, name, key):
     for argument, child in value.items():
         if argument in known:
             result[argument] = child
-        elif argument != "class" and child != own[argument].default:
+        elif argument not in ("class", *MEANS) and child != own[argument].default:
             raise ConfigError(join(key, argument), "`%s` lacks this argument and behaves like `%s`, but here "
                               "it is `%s`; leave it out for --stock" % (name, own[argument].default, child))
     return result
