@@ -1,4 +1,8 @@
-"""The plain definition of every operation of this package, to read and to test against."""
+"""
+The plain definition of every operation of this package, to read and to test against.
+
+Rows may be bfloat16 while weights are float32: sums accumulate in float32 all the same.
+"""
 
 import torch
 from torch.nn import functional as F
@@ -18,8 +22,9 @@ def gather_sum(input, segments):
         Tensor: sums of shape :math:`(R, d)`
     """
     check_rows(input, segments.num_source, None, "rows that the segments were made for")
-    output = torch.zeros(segments.num_row, input.shape[1], dtype=input.dtype, device=input.device)
-    return output.index_add(0, segments.row, input[segments.index])
+    dtype = torch.float32 if input.dtype == torch.bfloat16 else input.dtype
+    output = torch.zeros(segments.num_row, input.shape[1], dtype=dtype, device=input.device)
+    return output.index_add(0, segments.row, input[segments.index].to(dtype)).to(input.dtype)
 
 
 def segment_linear(input, weight, bias, segments):
@@ -35,7 +40,8 @@ def segment_linear(input, weight, bias, segments):
     Returns:
         Tensor: shape :math:`(N, q)`
     """
-    return F.linear(gather_sum(input, segments).view(-1, weight.shape[1]), weight, bias)
+    sums = gather_sum(input, segments).view(-1, weight.shape[1])
+    return F.linear(sums, weight.to(input.dtype), bias.to(input.dtype))
 
 
 def edge_linear(input, weight, self_weight, bias, topology):
@@ -61,6 +67,6 @@ def edge_linear(input, weight, self_weight, bias, topology):
     row = hearing.long() * topology.num_bin + angle_bin
     sums = Segments(row, heard.long(), topology.num_pair * topology.num_bin, topology.num_pair)
     merged = gather_sum(input, topology.merge)  # [P, p]
-    heard = gather_sum(merged, sums).view(-1, weight.shape[1]) @ weight.t()  # [P, q]
-    output = heard[topology.pair] + bias
-    return output if self_weight is None else output + input @ self_weight.t()
+    heard = F.linear(gather_sum(merged, sums).view(-1, weight.shape[1]), weight.to(input.dtype))  # [P, q]
+    output = heard[topology.pair] + bias.to(input.dtype)
+    return output if self_weight is None else output + F.linear(input, self_weight.to(input.dtype))
