@@ -59,7 +59,7 @@ def test_transpose():
     forward = torch.zeros(pairs.num_pair, 7, pairs.num_pair, dtype=torch.long)
     backward = torch.zeros_like(forward)
     place = torch.empty(pairs.num_pair, dtype=torch.long)
-    place[pairs.pair] = pair
+    place[pairs.pair.long()] = pair.long()
     for count, segments in [(forward, pairs.hears), (backward, heard_by)]:
         row = torch.arange(pairs.num_pair * 7).repeat_interleave(segments.offsets.diff().long())
         count.view(-1, pairs.num_pair).index_put_((row, segments.index.long()), torch.tensor(1), accumulate=True)

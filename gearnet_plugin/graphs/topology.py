@@ -9,7 +9,7 @@ import math
 import torch
 
 from gearnet_plugin import geometry
-from gearnet_plugin.ops import AngleSegments, Segments
+from gearnet_plugin.ops import AngleSegments, Segments, row_offsets
 
 # terms whose angles are computed at once: bounds the memory, and keeps it in the cache
 BLOCK_TERMS = 1 << 18
@@ -61,19 +61,18 @@ class PairTopology:
         source (LongTensor): source node of each pair, shape :math:`(P,)`
         merge (Segments): E rows -> P rows, the sum of parallel edges
         into, out_of (Segments): E rows -> N rows, the edges into and out of each node
-        terms ((IntTensor, IntTensor, ByteTensor)): pairs that hear, those that they hear, the bin; each :math:`(L,)`
         hears (AngleSegments): for each pair and each bin but the first the pairs that it hears
     """
 
     def __init__(self, edge_list, position, num_angle_bin):
-        num_node, device = len(position), edge_list.device
-        self.num_bin, self._num_edge = num_angle_bin, len(edge_list)
+        num_edge, num_node, device = len(edge_list), len(position), edge_list.device
+        self.num_bin = num_angle_bin
         source, target = edge_list[:, 0], edge_list[:, 1]
-        edge = torch.arange(self._num_edge, device=device)
-        self.into = Segments(target, edge, num_node, self._num_edge)
-        self.out_of = Segments(source, edge, num_node, self._num_edge)
-
         key, order = (source * num_node + target).sort(stable=True)
+        self.out_of = Segments.sorted(order, row_offsets(source, num_node), num_edge)
+        self.into = Segments(target.int(), torch.arange(num_edge, device=device), num_node, num_edge)
+
+        # pairs, first numbered by source and target
         first = torch.ones_like(key, dtype=torch.bool)
         first[1:] = key[1:] != key[:-1]
         pair = torch.empty_like(order)
@@ -81,21 +80,22 @@ class PairTopology:
         key = key[first]
         self.num_pair = len(key)
         source, target = key.div(max(num_node, 1), rounding_mode="floor"), key % max(num_node, 1)
+        self._first = pair, target, _angle_terms(source, target, position, num_angle_bin)
 
-        hearing, heard, angle_bin = _angle_terms(source, target, position, num_angle_bin)
-        later = angle_bin > 0
-        self.hears, place = AngleSegments.ordered(
-            hearing[later], heard[later], angle_bin[later] - 1, self.num_pair, num_angle_bin - 1
-        )
-        # from here on pairs have their new numbers
-        number = place.to(hearing.dtype)
-        self.hears.index = number[self.hears.index]
-        self.terms = number[hearing], number[heard], angle_bin
-        self.pair = place[pair]
-        self.source, self._target = torch.empty_like(source), torch.empty_like(target)
-        self.source[place], self._target[place] = source, target
-        self.merge = Segments(self.pair, edge, self.num_pair, self._num_edge)
+        hearing, heard, angle_bin = self._first[2]
+        self.hears, self._place = AngleSegments.ordered(hearing, heard, angle_bin, self.num_pair, num_angle_bin)
+        # from here on by the bins that they need
+        self.hears.index = self._place.index_select(0, self.hears.index)
+        self.pair = self._place.index_select(0, pair)
+        self.source = _placed(source, self._place)
+        self.merge = self._merge(self.pair)
         self._heard_by = None
+
+    @property
+    def terms(self):
+        """Pairs that hear, those that they hear, and the bin: three tensors of shape :math:`(L,)`."""
+        hearing, heard, angle_bin = self._first[2]
+        return self._place.index_select(0, hearing), self._place.index_select(0, heard), angle_bin
 
     def heard_by(self):
         """
@@ -106,35 +106,44 @@ class PairTopology:
             of its own; ``pair``, the target node of each pair and ``merge`` in that order
         """
         if self._heard_by is None:
-            hearing, heard, angle_bin = self.terms
-            later = angle_bin > 0
-            heard_by, place = AngleSegments.ordered(
-                heard[later], hearing[later], angle_bin[later] - 1, self.num_pair, self.num_bin - 1
-            )
-            pair = place[self.pair]
-            target = torch.empty_like(self._target)
-            target[place] = self._target
-            edge = torch.arange(self._num_edge, device=pair.device)
-            self._heard_by = heard_by, pair, target, Segments(pair, edge, self.num_pair, self._num_edge)
+            pair, target, (hearing, heard, angle_bin) = self._first
+            heard_by, place = AngleSegments.ordered(heard, hearing, angle_bin, self.num_pair, self.num_bin)
+            heard_by.index = self._place.index_select(0, heard_by.index)
+            pair = place.index_select(0, pair)
+            self._heard_by = heard_by, pair, _placed(target, place), self._merge(pair)
         return self._heard_by
+
+    def _merge(self, pair):
+        return Segments(pair, torch.arange(len(pair), device=pair.device), self.num_pair, len(pair))
+
+
+def _placed(values, place):
+    """``values`` in the order in which ``place`` puts them."""
+    result = torch.empty_like(values)
+    result[place] = values
+    return result
 
 
 def _angle_terms(source, target, position, num_angle_bin):
     """Every (hearing pair, heard pair, angle bin): three tensors of shape [L], the first one increasing."""
     num_pair, num_node, device = len(source), len(position), source.device
     # pairs by target: the incoming ones of node j stand together
-    incoming = target.sort(stable=True).indices
+    incoming = target.sort(stable=True).indices.int()
     degree = target.bincount(minlength=num_node)
     count = degree[source]
-    # numbers of pairs in 4 bytes: there are many terms
-    hearing = torch.arange(num_pair, device=device, dtype=torch.int32).repeat_interleave(count)
     first = (degree.cumsum(0) - degree)[source] - (count.cumsum(0) - count)
-    heard = incoming.int()[first[hearing] + torch.arange(len(hearing), device=device)]
+    total = int(count.sum())
+    # numbers of pairs in 4 bytes: there are many terms
+    hearing = torch.arange(num_pair, dtype=torch.int32, device=device).repeat_interleave(count, output_size=total)
+    heard = first.int().index_select(0, hearing) + torch.arange(total, dtype=torch.int32, device=device)
+    heard = incoming.index_select(0, heard)
 
-    vector = position[target] - position[source]
-    angle_bin = torch.empty(len(hearing), dtype=torch.uint8, device=device)
-    for block in range(0, len(hearing), BLOCK_TERMS):
-        some = slice(block, block + BLOCK_TERMS)
-        angle = geometry.angle(vector[hearing[some]], -vector[heard[some]])
-        angle_bin[some] = (angle / math.pi * num_angle_bin).clamp(max=num_angle_bin - 1).to(torch.uint8)
+    # rows of coordinates: arithmetic on them is several times as fast as on columns of three
+    towards = (position[target] - position[source]).t().contiguous()
+    back = -towards
+    angle_bin = torch.empty(total, dtype=torch.uint8, device=device)
+    for start in range(0, total, BLOCK_TERMS):
+        block = slice(start, start + BLOCK_TERMS)
+        angle = geometry.angle_of_rows(towards.index_select(1, hearing[block]), back.index_select(1, heard[block]))
+        angle_bin[block] = (angle / math.pi * num_angle_bin).clamp_(max=num_angle_bin - 1)
     return hearing, heard, angle_bin

@@ -6,6 +6,6 @@ The operations that relational convolutions are made of: plain definitions in :m
 
 from .angular import AngleSegments
 from .backend import BACKENDS, check, choose
-from .segments import Segments
+from .segments import Segments, row_offsets
 
-__all__ = ["BACKENDS", "AngleSegments", "Segments", "check", "choose"]
+__all__ = ["BACKENDS", "AngleSegments", "Segments", "check", "choose", "row_offsets"]

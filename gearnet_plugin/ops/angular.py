@@ -1,24 +1,24 @@
 """
-Which rows are summed into which row and bin, rows ordered so that trailing empty bins need no multiplication.
+Which rows are summed into which row and bin, rows ordered so that empty bins at the end need no multiplication.
 
 Many rows have nothing in their last bins. Ordered by the last bin that has something, blocks of rows need only the
-first bins of the matrix they are multiplied by: on proteins 16 % less work, of the 19 % that all empty bins make.
+first bins of the matrix they are multiplied by: on proteins 16 % less work, of the 19 % that all empty bins make. The
+very first bin is left out, see :mod:`.cpu`.
 """
 
 import torch
 
-from .segments import row_offsets
-
 
 class AngleSegments:
     """
-    Which rows of an input are summed into which bin of which row; R rows, A bins, L terms.
+    Which rows of an input are summed into which bin of which row; R rows, A bins of which the first is left out, L
+    terms.
 
     Parameters:
         index (IntTensor): input row of each term, shape :math:`(L,)`
-        offsets (IntTensor): where the terms of each (row, bin) begin, and the end, shape :math:`(R A + 1,)`
-        num_reach (list of int): number of rows whose last bin with terms is none, the first, ..., the last; rows are
-            ordered so, shape :math:`(A + 1,)`
+        offsets (IntTensor): where the terms of each (row, bin) begin, and the end, shape :math:`(R (A - 1) + 1,)`
+        num_reach (list of int): number of rows whose last bin with terms is none (or the first), the second, ..., the
+            last; rows are ordered so, shape :math:`(A,)`
     """
 
     def __init__(self, index, offsets, num_reach):
@@ -31,20 +31,27 @@ class AngleSegments:
 
         Parameters:
             row, source (IntTensor): row that sums and row that is summed, shape :math:`(L,)`
-            angle_bin (Tensor): bin of each term, shape :math:`(L,)`
+            angle_bin (Tensor): bin of each term, shape :math:`(L,)`; those in the first are dropped
             num_row (int): R
             num_bin (int): A
 
         Returns:
-            (AngleSegments, LongTensor): the segments, whose rows have new numbers; the new number of each row, shape
+            (AngleSegments, IntTensor): the segments, whose rows have new numbers; the new number of each row, shape
             :math:`(R,)`. ``index`` holds the numbers that ``source`` has.
         """
-        used = (row * num_bin + angle_bin).bincount(minlength=num_row * num_bin).view(num_row, num_bin) > 0
-        bins = torch.arange(1, num_bin + 1, device=row.device)
-        reach = (used * bins).amax(dim=1) if num_bin and num_row else torch.zeros(num_row, device=row.device).long()
-        reach, order = reach.sort(stable=True)
-        place = torch.empty_like(order)
-        place[order] = torch.arange(num_row, device=row.device)
-        key, order = (place.to(row.dtype)[row] * num_bin + angle_bin).sort(stable=True)
-        num_reach = reach.bincount(minlength=num_bin + 1).tolist()
-        return cls(source[order], row_offsets(key, num_row * num_bin).to(row.dtype), num_reach), place
+        # `index_select` throughout, as it is three times as fast as indexing where there are a million terms
+        counts = (row * num_bin + angle_bin).bincount(minlength=num_row * num_bin).int().view(num_row, num_bin)
+        reach = torch.zeros(num_row, dtype=torch.uint8, device=row.device)
+        for last in range(1, num_bin):
+            reach.masked_fill_(counts[:, last] > 0, last)
+        num_reach = reach.bincount(minlength=num_bin).tolist()
+        order = reach.sort(stable=True).indices
+        place = torch.empty(num_row, dtype=row.dtype, device=row.device)
+        place[order] = torch.arange(num_row, dtype=row.dtype, device=row.device)
+        offsets = torch.zeros(num_row * (num_bin - 1) + 1, dtype=row.dtype, device=row.device)
+        torch.cumsum(counts[:, 1:].index_select(0, order).flatten(), 0, out=offsets[1:])
+        key = place.index_select(0, row) * num_bin + angle_bin
+        # to the end, where they are cut off
+        key.masked_fill_(angle_bin == 0, num_row * num_bin)
+        order = key.sort(stable=True).indices[: int(offsets[-1])]
+        return cls(source.index_select(0, order), offsets, num_reach), place
