@@ -12,7 +12,7 @@ from gearnet_plugin.structures import Structure, StructureStore, read_structure
 __version__ = "0.1.0"
 
 __all__ = [
-    "datasets", "layers", "models", "tasks",
+    "datasets", "layers", "models", "tasks", "transforms",
     "LoadedEncoder", "ResidueProtein", "Structure", "StructureStore", "load_encoder", "read_structure", "register",
 ]
 
@@ -26,11 +26,12 @@ def register():
     compat.activate()
 
     # what follows imports TorchDrug
-    from gearnet_plugin import datasets, layers, models, tasks
+    from gearnet_plugin import datasets, layers, models, tasks, transforms
     from gearnet_plugin.embedding import LoadedEncoder, load_encoder
     from gearnet_plugin.graphs import ResidueProtein
 
-    globals().update(datasets=datasets, layers=layers, models=models, tasks=tasks, LoadedEncoder=LoadedEncoder,
+    globals().update(datasets=datasets, layers=layers, models=models, tasks=tasks,
+                     transforms=transforms, LoadedEncoder=LoadedEncoder,
                      load_encoder=load_encoder, ResidueProtein=ResidueProtein)
 
 

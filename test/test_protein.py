@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gearnet_plugin.graphs import PackedResidueProtein, ResidueProtein
+from gearnet_plugin.layers import ResidueGraphConstruction
 from proteins import as_stock, awkward, chain, construction, stock_construction, stock_in_our_order
 from torchdrug import data, transforms
 from torchdrug.layers import geometry
@@ -85,6 +86,135 @@ def test_edge_mask_equals_stock():
     for name in ["edge_list", "edge_feature", "num_edges", "_offsets", "edge_weight", "num_cum_edges"]:
         assert torch.equal(getattr(ours, name), getattr(stock, name)), name
     assert ours.has_unit_weights
+
+
+def built(feature="gearnet"):
+    """Awkward proteins with edges: ours, and TorchDrug's."""
+    packed = ResidueProtein.pack(awkward())
+    with stock_in_our_order():
+        return construction(feature)(packed), stock_construction(feature)(as_stock(packed))
+
+
+def tensor_bytes(graph):
+    """Bytes of what a graph holds."""
+    tensors = [value for value in graph.__dict__.values() if isinstance(value, torch.Tensor)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def has_feature(graph):
+    """Whether edge features have been made."""
+    return "bond_feature" in graph.__dict__
+
+
+# what is done with a batch that keeps its edge features as codes
+AS_CODES = {
+    "nothing": lambda g: g,
+    "clone": lambda g: g.clone(),
+    "detach": lambda g: g.detach(),
+    "move": lambda g: g._map(lambda x: x.to("cpu", copy=True)) if isinstance(g, PackedResidueProtein) else g.cpu(),
+    "pickle": lambda g: pickle.loads(pickle.dumps(g)),  # noqa: S301  our own
+    "edge_mask": lambda g: g.edge_mask(torch.arange(int(g.num_edge)) % 3 != 0),
+    "residue_mask": lambda g: g.residue_mask(torch.arange(int(g.num_residue)) % 7 != 0, compact=True),
+    "residue_mask without compact": lambda g: g.residue_mask(torch.arange(int(g.num_residue)) % 7 != 0),
+    "subresidue": lambda g: g.subresidue(torch.arange(0, int(g.num_residue), 2)),
+    "subresidue in another order": lambda g: g.subresidue(torch.arange(int(g.num_residue) - 1, 30, -1)[:50]),
+    "subgraph": lambda g: g.subgraph(torch.arange(0, int(g.num_node), 2)),
+    "subbatch": lambda g: g.subbatch([0, 2, 4]),
+    "item": lambda g: g[2],
+    "crop of an item": lambda g: g[2].subresidue(torch.arange(4, 40)),
+    "unpack and pack": lambda g: type(g[0]).pack(g.unpack()),
+    "repeat": lambda g: g.repeat(2),
+}
+
+
+@pytest.mark.parametrize("feature", ["gearnet", "residue_type"])
+@pytest.mark.parametrize("name", AS_CODES)
+def test_edge_features_as_codes_equal_stock(name, feature):
+    """Whatever is done with a batch, no feature is made for it, and the one made afterwards is TorchDrug's."""
+    ours, stock = (AS_CODES[name](graph) for graph in built(feature))
+    assert not has_feature(ours) and ours.edge_codes is not None
+    assert torch.equal(ours.edge_list, stock.edge_list)
+    assert torch.equal(ours.edge_feature, stock.edge_feature)
+    assert has_feature(ours) and ours.edge_codes is None, "features that were looked at may have been changed"
+
+
+def test_features_of_concatenated_batches():
+    """TorchDrug cannot concatenate batches of proteins; here edge features follow."""
+    graph = built()[0]
+    twice = data.graph.cat([graph, graph])
+    assert not has_feature(twice)
+    assert torch.equal(twice.edge_feature, graph.edge_feature.repeat(2, 1))
+
+
+def test_edge_codes():
+    """Codes say in 8 bytes an edge what the feature says in 236."""
+    graph = built()[0]
+    codes, bytes_before = graph.edge_codes, tensor_bytes(graph)
+    feature = graph.edge_feature
+    parts = feature.split([20, 20, 7, 11, 1], dim=-1)
+    for code, part in zip(codes[:4], parts):
+        assert code.dtype == torch.uint8 and torch.equal(code.long(), part.argmax(dim=-1))
+    assert torch.equal(codes.distance, feature[:, -1])
+    assert codes.relation.tolist() == graph.edge_list[:, 2].tolist()
+    assert tensor_bytes(graph) - bytes_before == 236 * len(feature)
+    without = construction(None)(ResidueProtein.pack(awkward()))
+    assert bytes_before - tensor_bytes(without) == 8 * len(feature)
+    assert without.edge_codes is None and not hasattr(without, "edge_feature")
+    types = built("residue_type")[0].edge_codes
+    assert types.relation is types.sequence_distance is types.distance is None
+
+
+def test_features_are_those_of_the_construction():
+    """Residues, positions and relations changed after the construction leave features as they were, as in TorchDrug."""
+    ours, stock = built()
+    for graph in (ours, stock):
+        with graph.residue():
+            graph.residue_type = (graph.residue_type + 1) % 20
+        with graph.node():
+            graph.node_position = graph.node_position * 2
+        graph.edge_list[:, 2] = 0
+    assert torch.equal(ours.edge_list, stock.edge_list)
+    assert torch.equal(ours.edge_feature, stock.edge_feature)
+
+
+def test_own_edge_features_win():
+    """Features that are set, or changed in place, are kept by what follows."""
+    for change in ("set", "in place"):
+        graph = built()[0]
+        if change == "set":
+            with graph.edge():
+                graph.edge_feature = torch.arange(float(graph.num_edge))[:, None]
+        else:
+            graph.edge_feature[:, 0] = torch.arange(float(graph.num_edge))
+        mask = torch.arange(int(graph.num_edge)) % 2 == 0
+        masked = graph.edge_mask(mask)
+        assert masked.edge_codes is None and masked.clone().edge_codes is None
+        assert masked.edge_feature[:, 0].tolist() == mask.nonzero().flatten().tolist()
+        again = construction()(graph)
+        assert again.edge_codes is not None and again.edge_feature.shape[1] == 59
+
+
+def test_a_batch_of_one_as_a_single_protein():
+    """``single`` gives what ``[0]`` gives, without making features."""
+    packed = construction()(ResidueProtein.pack([chain(30, num_chain=2)]))
+    one, expected = packed.single(), packed[0]
+    assert type(one) is ResidueProtein and not has_feature(one)
+    for name in ["edge_list", "edge_weight", "num_node", "num_edge", "num_residue", "num_relation", "node_position",
+                 "residue_type", "chain_id", "edge_code", "edge_length", "edge_feature", "atom2residue"]:
+        assert torch.equal(getattr(one, name), getattr(expected, name)), name
+    with pytest.raises(ValueError, match="a batch of one protein is needed, but it has 2"):
+        ResidueProtein.pack([chain(3), chain(4)]).single()
+
+
+def test_packing_edges_of_several_constructions():
+    """Proteins whose edges do not fit together are not packed."""
+    with_edges = construction()(ResidueProtein.pack([chain(9)]))[0]
+    fewer = ResidueGraphConstruction(edge_layers=[geometry.SequentialEdge(1)], edge_feature="gearnet")
+    others = [chain(9), fewer(ResidueProtein.pack([chain(9)]))[0],
+              construction("residue_type")(ResidueProtein.pack([chain(9)]))[0]]
+    for other in others:
+        with pytest.raises(ValueError, match="should have edges of one construction"):
+            ResidueProtein.pack([with_edges, other])
 
 
 def test_stock_operations():

@@ -7,10 +7,27 @@ the graph of the whole proteins and cropping it, at the price of the kept rows o
 
 N nodes, E edges, B proteins; positions in Å.
 """
+from typing import NamedTuple
+
 import torch
 
-# elements of the distance block of one step: bounds the memory for a 5,000-residue protein to about 50 MB
-BLOCK_ELEMENTS = 1 << 22
+from .neighbours import Ball, Nearest, search
+
+
+class Part(NamedTuple):
+    """
+    Edges as an edge layer makes them, before all are sorted by protein.
+
+    Those of one step and protein are consecutive; the steps stand one after the other, each with the proteins in the
+    order ``order`` (as they are in the batch if None).
+    """
+
+    source: torch.Tensor
+    target: torch.Tensor
+    relation: torch.Tensor | int = 0
+    step: torch.Tensor | int = 0
+    num_step: int = 1
+    order: list | None = None
 
 
 def sequence_positions(graph, gaps="index"):
@@ -48,23 +65,30 @@ def sequential_edges(graph, max_distance=2, positions=None, keep=None):
     Returns:
         (Tensor, Tensor): edges of shape :math:`(E, 2)`, relation ``offset + max_distance`` of each
     """
+    part = sequential_part(graph, max_distance, positions, keep)
+    return torch.stack([part.source, part.target], dim=-1), part.relation
+
+
+def sequential_part(graph, max_distance=2, positions=None, keep=None):
+    """The edges of :func:`sequential_edges`, one step an offset."""
     n = int(graph.num_residue)
-    node = torch.arange(n, device=graph.device)
+    steps = 2 * max_distance + 1
+    source = torch.arange(n, device=graph.device).expand(steps, n)
+    offset = torch.arange(-max_distance, max_distance + 1, device=graph.device).unsqueeze(-1)
+    inside = (source + offset >= 0) & (source + offset < n)
+    target = (source + offset).clamp(min=0, max=max(n - 1, 0))
     graph_id, chain = graph.node2graph, graph.chain_id
-    edges, relations = [], []
-    for offset in range(-max_distance, max_distance + 1):
-        source = node[max(0, -offset):n - max(0, offset)]
-        target = source + offset
-        valid = (graph_id[source] == graph_id[target]) & (chain[source] == chain[target])
-        relation = torch.full_like(source, offset + max_distance)
-        if positions is not None:
-            relation = positions[target] - positions[source] + max_distance
-            valid &= (relation >= 0) & (relation <= 2 * max_distance)
-        if keep is not None:
-            valid &= keep[source] & keep[target]
-        edges.append(torch.stack([source[valid], target[valid]], dim=-1))
-        relations.append(relation[valid])
-    return torch.cat(edges), torch.cat(relations)
+    valid = inside & (graph_id == graph_id[target]) & (chain == chain[target])
+    relation = step = (offset + max_distance).expand(steps, n)
+    if positions is not None:
+        relation = positions[target] - positions + max_distance
+        valid &= (relation >= 0) & (relation <= 2 * max_distance)
+    if keep is not None:
+        valid &= keep & keep[target]
+    index = valid.view(-1).nonzero().squeeze(-1)
+    source, target, relation, step = (values.reshape(-1).index_select(0, index)
+                                      for values in (source, target, relation, step))
+    return Part(source, target, relation, step, steps)
 
 
 def radius_edges(graph, radius=10.0, min_distance=5, max_distance=None, max_num_neighbors=32, positions=None,
@@ -85,20 +109,17 @@ def radius_edges(graph, radius=10.0, min_distance=5, max_distance=None, max_num_
         max_num_neighbors (int, optional): cap on the neighbours of a residue
         positions (Tensor, optional): from :func:`sequence_positions`; plain index by default
         keep (BoolTensor, optional): kept residues of shape :math:`(N,)`
-    """
-    def choose(squared, centre):
-        near = squared < radius * radius
-        near &= near.cumsum(dim=1) <= max_num_neighbors + 1
-        near.scatter_(1, centre[:, None], False)
-        return near.nonzero(as_tuple=True)
 
-    return _neighbours(graph, choose, min_distance, max_distance, positions, keep)
+    Returns:
+        Tensor: edges of shape :math:`(E, 2)`, ordered by target, then by source
+    """
+    return _alone(graph, Ball(radius, max_num_neighbors, min_distance, max_distance), positions, keep)
 
 
 def knn_edges(graph, k=10, min_distance=5, max_distance=None, positions=None, keep=None):
     """
-    Edges from the ``k`` nearest residues. They are chosen first and filtered by sequence distance after, as in
-    TorchDrug, so that 3 to 4 of 10 stay.
+    Edges from the ``k`` nearest residues, of equally near ones those of lowest index. They are chosen first and
+    filtered by sequence distance after, as in TorchDrug, so that 3 to 4 of 10 stay.
 
     Parameters:
         graph (PackedResidueProtein): proteins with one node a residue
@@ -107,48 +128,69 @@ def knn_edges(graph, k=10, min_distance=5, max_distance=None, positions=None, ke
         max_distance (int, optional): pairs farther than this in the sequence are left out
         positions (Tensor, optional): from :func:`sequence_positions`; plain index by default
         keep (BoolTensor, optional): kept residues of shape :math:`(N,)`
+
+    Returns:
+        Tensor: edges of shape :math:`(E, 2)`, ordered by target, then by distance, then by source
     """
-    def choose(squared, centre):
-        squared = squared.scatter(1, centre[:, None], float("inf"))
-        count = min(k, squared.shape[1] - 1)
-        nearest = squared.topk(count, dim=1, largest=False).indices
-        row = torch.arange(len(squared), device=squared.device)
-        return row.repeat_interleave(count), nearest.flatten()
-
-    return _neighbours(graph, choose, min_distance, max_distance, positions, keep)
+    return _alone(graph, Nearest(k, min_distance, max_distance), positions, keep)
 
 
-def _neighbours(graph, choose, min_distance, max_distance, positions, keep):
-    """Edges (neighbour, centre) that ``choose`` finds in blocks of squared distances, then filtered."""
-    point = graph.node_position
-    sources, targets = [], []
-    start = 0
-    for n in graph.num_nodes.tolist():
-        local = torch.arange(n, device=point.device)
-        centres = local if keep is None else local[keep[start:start + n]]
-        here = point[start:start + n]
-        for centre in centres.split(max(1, BLOCK_ELEMENTS // max(n, 1))):
-            row, neighbour = choose(_squared_distances(here[centre], here), centre)
-            sources.append(neighbour + start)
-            targets.append(centre[row] + start)
-        start += n
-    if not sources:
-        return torch.zeros(0, 2, dtype=torch.long, device=point.device)
-    source, target = torch.cat(sources), torch.cat(targets)
-    valid = torch.ones_like(source, dtype=torch.bool) if keep is None else keep[source]
-    if min_distance or max_distance:
-        place = torch.arange(int(graph.num_residue), device=point.device) if positions is None else positions
-        apart = (place[source] - place[target]).abs()
-        if min_distance:
-            valid &= apart >= min_distance
-        if max_distance:
-            valid &= apart <= max_distance
-    # two residues at one place are an error of the file, not neighbours
-    valid &= (point[source] - point[target]).norm(dim=-1) >= 1e-10
-    return torch.stack([source[valid], target[valid]], dim=-1)
+def _alone(graph, rule, positions, keep):
+    return sort_by_protein(graph, spatial_parts(graph, [rule], positions, keep))[0][:, :2]
 
 
-def _squared_distances(centre, point):
-    # written out: the matrix product form of `cdist` cancels digits and moves the threshold
-    diff = centre[:, None] - point[None]
-    return diff[..., 0] ** 2 + diff[..., 1] ** 2 + diff[..., 2] ** 2
+def spatial_parts(graph, rules, positions=None, keep=None):
+    """The edges of several rules (``Ball``, ``Nearest``), a part each, from distances that are made once."""
+    found, order = search(graph, rules, positions, keep)
+    return [Part(source, target, order=order) for source, target in found]
+
+
+def part_of(graph, edge_list):
+    """Edges [E, 3] in any order as a part."""
+    order = graph.node2graph[edge_list[:, 0]].argsort(stable=True)
+    return Part(*edge_list[order].unbind(dim=-1))
+
+
+def sort_by_protein(graph, parts):
+    """
+    Put parts together: edges by protein, then by part and step, then as they are.
+
+    Parameters:
+        graph (PackedProtein): proteins
+        parts (list of Part): edges of each edge layer
+
+    Returns:
+        (Tensor, Tensor): edges of shape :math:`(E, 3)`, their number in each protein of shape :math:`(B,)`
+    """
+    num_protein, device = graph.batch_size, graph.device
+    source, target = (torch.cat([part[i] for part in parts]) for i in (0, 1))
+    relation = _each(parts, [part.relation for part in parts])
+    # Where edges stand is known for (step, protein); sorting them one by one would cost as much as finding them.
+    first_steps = _starts([part.num_step for part in parts])
+    step = _each(parts, [part.step + first for part, first in zip(parts, first_steps)])
+    num_step = sum(part.num_step for part in parts)
+    count = (step * num_protein + graph.node2graph.index_select(0, target)).bincount(minlength=num_step * num_protein)
+    count = count.view(num_step, num_protein)
+    order = torch.tensor([part.order or list(range(num_protein)) for part in parts for _ in range(part.num_step)],
+                         dtype=torch.long, device=device).view(num_step, num_protein)
+    start = torch.empty_like(order).scatter_(1, order, _before(count.gather(1, order)))
+    move = start.t() - _before(count.t())
+    index = torch.arange(len(source), device=device)
+    index += move.flatten().repeat_interleave(count.t().flatten(), output_size=len(source))
+    return torch.stack([source, target, relation], dim=-1).index_select(0, index), count.sum(dim=0)
+
+
+def _each(parts, values):
+    """One tensor [E] of values that are a number or a tensor for each part."""
+    return torch.cat([value if isinstance(value, torch.Tensor) else torch.full_like(part.source, value)
+                      for part, value in zip(parts, values)])
+
+
+def _before(count):
+    """How many there are before each, row by row."""
+    flat = count.flatten()
+    return (flat.cumsum(0) - flat).view(count.shape)
+
+
+def _starts(sizes):
+    return [sum(sizes[:i]) for i in range(len(sizes))]

@@ -8,6 +8,7 @@ stock layer, transform and task still finds it.
 Shapes: N residues (= nodes), E edges, B proteins.
 """
 from functools import cache, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,38 @@ def _residue_feature(graph):
     """One-hot residue type [N, 21]; an unknown residue has the last place, as in TorchDrug's default feature."""
     code = graph.residue_type.masked_fill(graph.unknown_residue, UNKNOWN)
     return F.one_hot(code, NUM_RESIDUE_TYPE + 1).float()
+
+
+# sequence distances above count as this one, TorchDrug's `GraphConstruction.max_seq_dist`
+MAX_SEQUENCE_DISTANCE = 10
+
+
+class EdgeCodes(NamedTuple):
+    """
+    What the edge features of TorchDrug say, in 8 bytes an edge in place of 236; to be read only.
+
+    The last three are None for edge feature ``residue_type``. Values are those of the construction of the edges,
+    whatever became of the residues since.
+    """
+
+    source_type: torch.Tensor  # [E] whole numbers, residue type
+    target_type: torch.Tensor
+    relation: torch.Tensor | None = None
+    sequence_distance: torch.Tensor | None = None  # at most MAX_SEQUENCE_DISTANCE
+    distance: torch.Tensor | None = None  # [E], Å
+
+    def feature(self, num_relation, max_sequence_distance=MAX_SEQUENCE_DISTANCE):
+        """One-hot codes and the distance: [E, 40 + num_relation + 12]; for edge feature ``residue_type`` [E, 40]."""
+        sizes = [NUM_RESIDUE_TYPE, NUM_RESIDUE_TYPE]
+        if self.relation is not None:
+            sizes += [int(num_relation), max_sequence_distance + 1]
+        codes = torch.stack(self[:len(sizes)], dim=-1).long()
+        width = sum(sizes)
+        feature = torch.zeros(len(codes), width + (self.distance is not None), dtype=torch.float, device=codes.device)
+        feature.scatter_(1, codes + torch.tensor(_starts(sizes), device=codes.device), 1)
+        if self.distance is not None:
+            feature[:, width] = self.distance
+        return feature
 
 
 def _full(value, dtype, *shape):
@@ -52,9 +85,10 @@ _DERIVED = {
     "bond_type": ({"edge"}, _full(0, torch.long)),
     "bond_stereo": ({"edge"}, _full(0, torch.long)),
     "stereo_atoms": ({"edge"}, _full(0, torch.long, 2)),
+    "bond_feature": ({"edge"}, lambda graph, n: graph._stored_codes().feature(graph.num_relation)),
 }
 
-_NODE, _RESIDUE = {"node"}, {"residue"}
+_NODE, _RESIDUE, _EDGE = {"node"}, {"residue"}, {"edge"}
 _NO_EDGES = torch.zeros(0, 3, dtype=torch.long)
 _NO_WEIGHTS = torch.zeros(0)
 _ZERO = torch.tensor(0)
@@ -64,7 +98,8 @@ class _ResidueGraph:
     """What a single and a packed protein share: derived attributes, and moves that copy no more than they must."""
 
     def __getattr__(self, name):
-        if name not in _DERIVED or "meta_dict" not in self.__dict__:
+        if "meta_dict" not in self.__dict__ or name not in _DERIVED \
+                or name == "bond_feature" and "edge_code" not in self.meta_dict:
             raise AttributeError("`%s` object has no attribute `%s`" % (type(self).__name__, name))
         kinds, make = _DERIVED[name]
         count = self.num_edge if "edge" in kinds else self.num_residue if "residue" in kinds else self.num_node
@@ -78,6 +113,20 @@ class _ResidueGraph:
     def has_unit_weights(self):
         """Whether all edges weigh 1 because this package made them so (no look at the values)."""
         return self.__dict__.get("_unit_weights", False)
+
+    @property
+    def edge_codes(self):
+        """
+        The edge features as :class:`EdgeCodes`, or None where they are one's own, are none, or were looked at and so
+        may have been changed.
+        """
+        if "edge_code" not in self.meta_dict or "bond_feature" in self.meta_dict:
+            return None
+        return self._stored_codes()
+
+    def _stored_codes(self):
+        distance = (self.edge_length,) if "edge_length" in self.meta_dict else ()
+        return EdgeCodes(*self.edge_code.unbind(dim=-1), *distance)
 
     @classmethod
     def _light(cls, attributes, meta_dict):
@@ -250,9 +299,12 @@ class ResidueProtein(_ResidueGraph, data.Protein):
 
         A field that only some of them hold is derived for the others.
         """
+        if not graphs:
+            raise ValueError("a batch needs at least one protein, but found none")
         keys = {}
         for graph in graphs:
             keys.update(graph.meta_dict)
+        _check_edges(graphs, keys)
         nodes = [int(graph.num_atom) for graph in graphs]
         residues = [int(graph.num_residue) for graph in graphs]
         edges = [graph._edge_list.shape[0] for graph in graphs]
@@ -324,7 +376,7 @@ class PackedResidueProtein(_ResidueGraph, data.PackedProtein):
         attributes.update(view=self.view, num_relation=self.num_relation, _unit_weights=self.has_unit_weights)
         return attributes, meta
 
-    def with_edges(self, edge_list, num_relation, edge_feature=None):
+    def with_edges(self, edge_list, num_relation, edge_feature=None, num_edges=None):
         """
         Return this batch with other edges.
 
@@ -332,18 +384,40 @@ class PackedResidueProtein(_ResidueGraph, data.PackedProtein):
             edge_list (Tensor): edges of shape :math:`(E, 3)`: source node, target node, relation; absolute node
                 numbers, sorted by protein
             num_relation (int): number of relations
-            edge_feature (Tensor, optional): edge features of shape :math:`(E, ...)`
+            edge_feature (Tensor or EdgeCodes, optional): edge features of shape :math:`(E, ...)`, or codes below 256
+                of which they are made at first access
+            num_edges (LongTensor, optional): number of edges in each protein, if it is known, of shape :math:`(B,)`
         """
         attributes, meta = self._without("edge", "edge reference")
-        if edge_feature is not None:
+        if isinstance(edge_feature, EdgeCodes):
+            codes = [code for code in edge_feature[:4] if code is not None]
+            attributes["edge_code"] = torch.stack([code.to(torch.uint8) for code in codes], dim=-1)
+            meta["edge_code"] = _EDGE
+            if edge_feature.distance is not None:
+                attributes["edge_length"] = edge_feature.distance
+                meta["edge_length"] = _EDGE
+        elif edge_feature is not None:
             attributes["bond_feature"] = edge_feature
-            meta["bond_feature"] = {"edge"}
+            meta["bond_feature"] = _EDGE
         attributes["num_relation"] = torch.tensor(num_relation, device=edge_list.device)
         graph = self._light(attributes, meta)
         graph._set_sizes(self.num_nodes, self.num_residues)
-        num_edges = self.node2graph[edge_list[:, 0]].bincount(minlength=self.batch_size)
+        if num_edges is None:
+            num_edges = self.node2graph[edge_list[:, 0]].bincount(minlength=self.batch_size)
         graph._set_edges(edge_list, num_edges)
         return graph
+
+    def single(self):
+        """The protein of a batch of one, with the batch's own tensors. Faster than ``[0]``, which copies and checks."""
+        if self.batch_size != 1:
+            raise ValueError("a batch of one protein is needed, but it has %d" % self.batch_size)
+        attributes, meta = self._without()
+        for name, kinds in meta.items():
+            if "graph" in kinds:
+                attributes[name] = attributes[name].squeeze(0)
+        attributes.update(num_atom=self.num_node, num_residue=self.num_residue, num_bond=self.num_edge,
+                          _edge_list=self._edge_list, _edge_weight=self._edge_weight)
+        return ResidueProtein._light(attributes, meta)
 
     def edge_mask(self, index):
         """Return this batch with the edges ``index`` (numbers or a mask) only."""
@@ -389,6 +463,18 @@ class PackedResidueProtein(_ResidueGraph, data.PackedProtein):
 
 
 ResidueProtein.packed_type = PackedResidueProtein
+
+
+def _check_edges(graphs, keys):
+    """Edges of proteins that are packed should come from one construction."""
+    with_codes = [graph for graph in graphs if "edge_code" in graph.meta_dict]
+    if not with_codes:
+        return
+    widths = {(graph.edge_code.shape[1], int(graph.num_relation)) for graph in with_codes}
+    if len(with_codes) < len(graphs) and "bond_feature" not in keys or len(widths) > 1:
+        raise ValueError("the proteins of a batch should have edges of one construction, but among the %d with edge "
+                         "features of %d proteins are other features or another number of relations"
+                         % (len(with_codes), len(graphs)))
 
 
 def _check_unknown(unknown):

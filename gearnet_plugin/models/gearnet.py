@@ -8,7 +8,8 @@ from gearnet_plugin import ops
 from gearnet_plugin.graphs import topology
 from gearnet_plugin.layers import RelationalGeometricConv
 from gearnet_plugin.layers.recompute import Recomputed
-from torchdrug import core, data, layers
+from gearnet_plugin.models import checks
+from torchdrug import core, layers
 from torchdrug.core import Registry as R
 
 # type in which messages are summed and mapped; None is that of the input
@@ -49,14 +50,7 @@ class GearNetEncoder(nn.Module, core.Configurable):
                  precision=None):
         super().__init__()
         hidden_dims = list(hidden_dims) if isinstance(hidden_dims, Sequence) else [hidden_dims]
-        if num_angle_bin and not edge_input_dim:
-            raise ValueError("edge_input_dim is needed when num_angle_bin=%d: the width of the graph's edge features, "
-                             "59 for edge_feature `gearnet` with 7 relations" % num_angle_bin)
-        if readout not in ("sum", "mean"):
-            raise ValueError("readout should be `sum` or `mean`, but found `%s`" % readout)
-        ops.check(backend)
-        if precision not in DTYPES:
-            raise ValueError("precision should be `fp32`, `bf16` or None, but found `%s`" % precision)
+        checks.check_options(readout, backend, precision, DTYPES, num_angle_bin, edge_input_dim)
         self.backend = backend
         self.precision = precision
         self.input_dim = input_dim
@@ -96,14 +90,14 @@ class GearNetEncoder(nn.Module, core.Configurable):
             dict: ``node_feature`` of shape :math:`(N, output\\_dim)`, ``graph_feature`` of shape
             :math:`(B, output\\_dim)`
         """
-        edge_hidden = self._check(graph, input)
+        checks.check_graph(graph, input, self.input_dim, self.num_relation)
         chosen = ops.choose(self.backend, input.device)
         dtype = DTYPES[self.precision] or input.dtype
         relations = topology.RelationTopology(graph.edge_list, int(graph.num_node), self.num_relation)
         angles = None
         if self.num_angle_bin:
+            edge_hidden = checks.edge_features(graph, self.edge_dims[0], dtype)
             angles = topology.PairTopology(graph.edge_list, graph.node_position, self.num_angle_bin)
-            edge_hidden = edge_hidden.to(dtype)
         weight = None if getattr(graph, "has_unit_weights", False) else graph.edge_weight.unsqueeze(-1)
 
         hiddens = []
@@ -128,30 +122,3 @@ class GearNetEncoder(nn.Module, core.Configurable):
 
         node_feature = torch.cat(hiddens, dim=-1) if self.concat_hidden else hiddens[-1]
         return {"graph_feature": self.readout(graph, node_feature), "node_feature": node_feature}
-
-    def _check(self, graph, input):
-        """Return the edge features, or raise what is wrong with the graph or the input and how to mend it."""
-        if not isinstance(graph, data.PackedGraph):
-            raise ValueError("the encoder takes a batch of graphs, but found a single `%s`. Pack it first: "
-                             "`graph = graph.pack([graph])`" % type(graph).__name__)
-        if graph.edge_list.shape[1] != 3 or graph.num_relation is None or graph.num_relation != self.num_relation:
-            raise ValueError(
-                "the encoder was made for num_relation=%d, but the graph has %s relations. Construct the residue graph "
-                "first (`layers.ResidueGraphConstruction`), with the edge layers the encoder was made for"
-                % (self.num_relation, "no" if graph.num_relation is None else int(graph.num_relation)))
-        if getattr(graph, "view", "residue") == "atom":
-            raise ValueError("the encoder works on residues, but the protein has view `atom`. Use the transform "
-                             "`ProteinView` with view `residue`")
-        if input.shape != (int(graph.num_node), self.input_dim):
-            raise ValueError("input should have shape (%d, %d), number of nodes and input_dim, but found %s"
-                             % (graph.num_node, self.input_dim, tuple(input.shape)))
-        if not self.num_angle_bin:
-            return None
-        feature = getattr(graph, "edge_feature", None)
-        width = self.edge_dims[0]
-        if feature is None or feature.shape[1:] != (width,):
-            raise ValueError(
-                "edge message passing needs edge features of width edge_input_dim=%d, but the graph has %s. "
-                "edge_feature `gearnet` gives 52 + num_relation, `residue_type` gives 40"
-                % (width, "none" if feature is None else "features of shape %s" % (tuple(feature.shape[1:]),)))
-        return feature.to(input.dtype)
