@@ -19,15 +19,33 @@ OURS = {key: cls for key, cls in core.Registry.table.flatten().items()
 ARGUMENTS = {
     "models.GearNetEncoder": lambda: dict(
         input_dim=21, hidden_dims=[8, 4], num_relation=7, edge_input_dim=59, num_angle_bin=6, short_cut=True,
-        batch_norm=True, activation="tanh", concat_hidden=True, readout="mean"),
+        batch_norm=True, activation="tanh", concat_hidden=True, readout="mean", backend="reference", precision="bf16"),
     "layers.RelationalGeometricConv": lambda: dict(
         input_dim=3, output_dim=4, num_relation=5, edge_input_dim=6, batch_norm=True, activation="tanh"),
     "layers.ResidueGraphConstruction": lambda: dict(
         node_layers=[geometry.AlphaCarbonNode()], edge_layers=[geometry.SequentialEdge(1)], edge_feature="gearnet",
-        gaps="number"),
+        gaps="number", max_residues=1000, max_edges=20000),
+    "transforms.ConstructResidueGraph": lambda: dict(
+        graph_construction_model=construction(gaps="number"), keys=["graph", "other"]),
     "tasks.MultiviewContrastive": lambda: dict(
         model=core.Registry.get("models.GearNetEncoder")(21, [8], 7), crop_funcs=[geometry.SubsequenceNode(30)],
         noise_funcs=[geometry.RandomEdgeMask(0.3)], num_mlp_layer=3, activation="tanh", tau=0.2,
+        graph_construction_model=construction(gaps="number"), draw="protein", directions=2, gather_negatives=True,
+        draws="global", seed=3),
+    "tasks.MaskedResiduePrediction": lambda: dict(
+        model=small(), mask_rate=0.3, num_mlp_layer=3, graph_construction_model=construction("gearnet", gaps="number"),
+        mask="token", replacement=False, draws="global", seed=3),
+    "tasks.EdgeDistancePrediction": lambda: dict(
+        model=small(), num_sample=7, num_mlp_layer=3, graph_construction_model=construction(gaps="number"),
+        remove="pair", self_loops=False, replacement=False, draws="global", seed=3),
+    "tasks.EdgeAnglePrediction": lambda: dict(
+        model=small(), num_sample=7, num_class=5, num_mlp_layer=3, graph_construction_model=construction(gaps="number"),
+        remove="pair", self_loops=False, replacement=False, draws="global", seed=3),
+    "tasks.EdgeDihedralPrediction": lambda: dict(
+        model=small(), num_sample=7, num_class=5, num_mlp_layer=3, graph_construction_model=construction(gaps="number"),
+        remove="pair", self_loops=False, replacement=False, signed=True, order="path", draws="global", seed=3),
+    "tasks.CombinedPretraining": lambda: dict(
+        model=small(), objectives=[{"class": "EdgeDistancePrediction", "num_sample": 7, "weight": 0.5}],
         graph_construction_model=construction(gaps="number")),
     "datasets.StructureFolder": lambda: dict(
         path=[str(path) for path in bundled.bundled_structures()[:2]], per="entry", verbose=0),
@@ -54,6 +72,11 @@ ARGUMENTS = {
             **{name: [chain(file)] for name, file in zip(("training", "validation", "testing"), SHORT)}}),
         structures=[str(bundled.bundled_path() / file) for file in SHORT[:3]], num_worker=1, verbose=0),
 }
+
+
+def small():
+    """A small encoder."""
+    return core.Registry.get("models.GearNetEncoder")(21, [8], 7)
 
 
 def few():

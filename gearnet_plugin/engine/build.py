@@ -71,7 +71,7 @@ def arguments(cls):
     return {p.name: p for p in parameters if p.kind in _REAL}, open_ended
 
 
-def check(config, key, supplied=None):
+def check(config, key, supplied=None, optional=(), more=()):
     """
     Check the class of a mapping and its arguments, and those of the mappings inside; nothing is built.
 
@@ -79,6 +79,8 @@ def check(config, key, supplied=None):
         config (dict): mapping with ``class``
         key (str): its path in the file
         supplied (iterable of str, optional): arguments that somebody else gives
+        optional (iterable of str, optional): arguments that the class around it gives, where they are left out
+        more (iterable of str, optional): what that class wants to be told beside the arguments
     """
     supplied = _SUPPLIED.get(key, ()) if supplied is None else supplied
     name = config.get("class")
@@ -86,30 +88,31 @@ def check(config, key, supplied=None):
     _check_role(cls, name, key)
     known, open_ended = arguments(cls)
     own = [argument for argument in known if argument not in supplied]
+    given_inside, more_inside = getattr(cls, "given_inside", {}), getattr(cls, "more_inside", {})
     for argument, value in config.items():
-        if argument == "class":
+        if argument == "class" or argument in more:
             continue
         here = join(key, argument)
         if argument in supplied:
             raise ConfigError(here, "is given by run.py and cannot be set. Allowed: %s" % listing(own))
         if argument not in known and not open_ended:
-            raise ConfigError(here, "unknown argument of %s.%s" % (name, choices(argument, own)))
-        _check_value(value, here)
+            raise ConfigError(here, "unknown argument of %s.%s" % (name, choices(argument, own + list(more))))
+        _check_value(value, here, optional=given_inside.get(argument, ()), more=more_inside.get(argument, ()))
     missing = [argument for argument in own if known[argument].default is inspect.Parameter.empty
-               and argument not in config]
+               and argument not in config and argument not in optional]
     if missing:
         raise ConfigError(join(key, missing[0]), "missing; %s needs %s. Allowed: %s"
                           % (name, listing(missing), listing(own)))
 
 
-def _check_value(value, key, level=0, outer=None):
+def _check_value(value, key, level=0, outer=None, optional=(), more=()):
     if isinstance(value, dict):
         if "class" in value:
             if outer is not None:
                 raise ConfigError(key, "a class stands inside `%s`, which has no `class` itself" % outer)
             if level > 1:
                 raise ConfigError(key, "a class is built as an argument or in a list that is one, not deeper")
-            check(value, key, ())
+            check(value, key, (), optional, more)
             return
         for name, child in value.items():
             if name.lower() in _MISSPELT:
@@ -117,7 +120,7 @@ def _check_value(value, key, level=0, outer=None):
             _check_value(child, join(key, name), outer=outer or key)
     elif isinstance(value, list):
         for i, child in enumerate(value):
-            _check_value(child, join(key, i), level + 1, outer)
+            _check_value(child, join(key, i), level + 1, outer, optional, more)
 
 
 def _check_role(cls, name, key):

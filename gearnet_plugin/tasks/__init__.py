@@ -1,4 +1,12 @@
 """Registered tasks."""
+from .angle import EdgeAnglePrediction
+from .combined import CombinedPretraining
 from .contrast import MultiviewContrastive
+from .dihedral import EdgeDihedralPrediction
+from .distance import EdgeDistancePrediction
+from .residue import MaskedResiduePrediction
 
-__all__ = ["MultiviewContrastive"]
+__all__ = [
+    "CombinedPretraining", "EdgeAnglePrediction", "EdgeDihedralPrediction", "EdgeDistancePrediction",
+    "MaskedResiduePrediction", "MultiviewContrastive",
+]
