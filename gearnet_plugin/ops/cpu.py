@@ -72,6 +72,22 @@ def _bag(input, index, offsets):
     return F.embedding_bag(index, input, offsets, mode="sum", include_last_offset=True)
 
 
+def _bag_in(dtype, input, index, offsets):
+    """:func:`_bag` whose sums are of a type of more digits than its input."""
+    if input.dtype == dtype:
+        return _bag(input, index, offsets)
+    # in parts, as the input in that type would be as large as all that is kept of a layer
+    num_row, step = len(offsets) - 1, max(1, BLOCK_BYTES // (input.shape[1] * 4))
+    sums = torch.empty(num_row, input.shape[1], dtype=dtype)
+    parts = torch.searchsorted(offsets, torch.arange(0, len(index) + step, step), right=True).clamp_(max=num_row)
+    bounds = [0, *parts.unique().tolist()]
+    for first, last in zip(bounds[:-1], bounds[1:]):
+        begin, end = offsets[first], offsets[last]
+        rows = input.index_select(0, index[begin:end]).to(dtype)
+        sums[first:last] = _bag(rows, torch.arange(len(rows)), offsets[first : last + 1] - begin)
+    return sums
+
+
 # === sums ===
 
 
@@ -247,8 +263,9 @@ def _edge_linear_backward(
     if self_weight is not None:
         grad_input.addmm_(grad, self_weight.to(dtype))
         grad_self = torch.mm(grad.t(), input).to(self_weight.dtype)
-    grad_first = weight.new_zeros(q, p)
-    _add_product(grad_first, told.t(), _bag(input, ways[2], ways[3]))
+    # A small difference of large sums: these need more digits than the rows have.
+    told = _bag_in(weight.dtype, grad, out_index, out_offsets)
+    grad_first = torch.mm(told.t(), _bag_in(weight.dtype, input, ways[2], ways[3]))
     grad_rest = grad_rest.view(-1, q, p)
     grad_weight = torch.cat([(grad_first - grad_rest.sum(dim=0))[None], grad_rest])
     grad_weight = grad_weight.transpose(0, 1).reshape(weight.shape)
