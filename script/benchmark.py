@@ -2,7 +2,8 @@
 How fast and how small, against stock TorchDrug in the same process.
 
     python script/benchmark.py data [--quick] [--structures FOLDER] [--out FOLDER]
-    python script/benchmark.py readme    # the table in the README, from what was measured last
+    python script/benchmark.py encoder [--quick] [--structures FOLDER] [--threads N] [--only PART] [--out FOLDER]
+    python script/benchmark.py readme    # the tables in the README, from what was measured last
 
 Ways are timed turn by turn; a ratio is the median over pairs with its bootstrap interval. What is compared is checked
 for equal results first: nothing is reported while a check fails. Stock should run with the compiled torch-scatter and
@@ -21,6 +22,14 @@ sys.path[:0] = [ROOT, os.path.join(ROOT, "script")]
 
 
 STATE = {True: "met", False: "MISSED", None: ""}
+OUT = os.path.join(ROOT, "asset", "benchmark")
+PARTS = ("topology", "edge", "plain", "memory", "contrast", "counters", "peer")
+# what a result of each report means
+NOTES = {
+    "data": "A result against stock or against one worker is how many times as long that takes.",
+    "encoder": "A ratio is how many times as long stock takes, in brackets its 95 % bootstrap interval; graphs are "
+    "without 15 % of their edges; a training step is forward, backward and Adam.",
+}
 
 
 @click.group()
@@ -31,61 +40,99 @@ def main():
 @main.command()
 @click.option("--quick", is_flag=True, help="Smaller stores and fewer pairs: about a minute.")
 @click.option("--structures", metavar="FOLDER", help="Read the PDB files of this folder too, beside the bundled ones.")
-@click.option("--out", metavar="FOLDER", default=os.path.join(ROOT, "asset", "benchmark"), show_default=True)
+@click.option("--out", metavar="FOLDER", default=OUT, show_default=True)
 def data(quick, structures, out):
     """Reading, preparing, opening and collating structures."""
     from benchmark_data import measure_data
+
+    write(report_of(measure_data(quick, structures)), "data", out)
+
+
+@main.command()
+@click.option("--quick", is_flag=True, help="Smaller proteins and fewer turns: about two minutes.")
+@click.option("--structures", metavar="FOLDER", help="Take the structures of this folder too, beside the bundled ones.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of torch; all cores by default.")
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="Measure this part alone; may be repeated.")
+@click.option("--out", metavar="FOLDER", default=OUT, show_default=True)
+@click.option("--tiny", is_flag=True, hidden=True)
+def encoder(quick, structures, threads, only, out, tiny):
+    """Graphs, GearNet and GearNet-Edge, training steps, memory."""
+    from benchmark_encoder import measure_encoder
+
+    start = os.getloadavg()[0]
+    report = report_of(measure_encoder(quick, structures, threads, only, tiny))
+    import torch
+
+    from benchmark_figure import draw
+
+    report["threads"] = torch.get_num_threads()
+    report["load"] = [start, os.getloadavg()[0]]
+    draw(report, os.path.join(out, "encoder.png"))
+    write(report, "encoder", out)
+
+
+def report_of(rows):
+    """The report of measured rows, shown on the screen; only then, when all checks have passed."""
     from measure import machine
 
-    rows = []
-    for row in measure_data(quick, structures):
-        rows.append(row)
-        click.echo(f"measured: {row['what']}", err=True)
-    # only now, when all checks have passed
+    measured = []
     for row in rows:
+        measured.append(row)
+        click.echo(f"measured: {row['what']}", err=True)
+    for row in measured:
         click.echo(line(row))
     # where the folders of this machine are concerns nobody else
     words = ["FOLDER" if before in ("--structures", "--out") else word for before, word in zip(sys.argv, sys.argv[1:])]
-    report = {"command": " ".join(["python", "script/benchmark.py", *words]), "machine": machine(), "rows": rows}
+    report = {"command": " ".join(["python", "script/benchmark.py", *words]), "machine": machine(), "rows": measured}
     compiled = report["machine"]["packages"]["torch-scatter"] and report["machine"]["packages"]["torch-cluster"]
     report["stock"] = "compiled torch-scatter and torch-cluster" if compiled else "stand-ins, not comparable"
+    return report
+
+
+def write(report, name, out):
+    """Write a report as JSON and say what it missed."""
     os.makedirs(out, exist_ok=True)
-    path = os.path.join(out, "data.json")
+    path = os.path.join(out, f"{name}.json")
     with open(path, "w", encoding="utf-8") as file:
         json.dump(report, file, indent=1)
         file.write("\n")
-    missed = [row["what"] for row in rows if row.get("met") is False]
+    missed = [row["what"] for row in report["rows"] if row.get("met") is False]
     click.echo(f"{path}; stock on {report['stock']}; " + (f"missed: {', '.join(missed)}" if missed else "all aims met"))
 
 
 @main.command()
 def readme():
-    """Put the table of what was measured last into the README."""
+    """Put the tables of what was measured last into the README."""
     path = os.path.join(ROOT, "README.md")
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    with open(os.path.join(ROOT, "asset", "benchmark", "data.json"), encoding="utf-8") as file:
-        report = json.load(file)
+    for name in NOTES:
+        measured = os.path.join(OUT, f"{name}.json")
+        if not os.path.exists(measured):
+            continue
+        with open(measured, encoding="utf-8") as file:
+            text = with_table(text, json.load(file), name)
     with open(path, "w", encoding="utf-8") as file:
-        file.write(with_table(text, report))
+        file.write(text)
 
 
-def with_table(text, report):
+def with_table(text, report, name="data"):
     """The text of the README with the table of a report between its two marks."""
-    start, end = "<!-- benchmark: data -->\n", "<!-- end -->"
+    start, end = f"<!-- benchmark: {name} -->\n", "<!-- end -->"
     before, _, rest = text.partition(start)
     _, mark, after = rest.partition(end)
     if not mark:
         raise ValueError(f"the README has no lines `{start.strip()}` and `{end}` between which the table belongs")
     machine = report["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
+    threads = f"{report['threads']} threads, " if "threads" in report else ""
     cells = ((row["what"], row["result"], row.get("aim", ""), STATE[row.get("met")]) for row in report["rows"])
     rows = "".join(f"| {' | '.join(row)} |\n" for row in cells)
     table = (
         "| measured | result | aim | |\n|---|---|---|---|\n"
         f"{rows}\n`{report['command']}`, commit {machine['commit']}{' with changes' if machine['changed'] else ''}, "
-        f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, {packages}; stock TorchDrug on "
-        f"{report['stock']}. A result against stock or against one worker is how many times as long that takes.\n"
+        f"{threads}{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, {packages}; stock "
+        f"TorchDrug on {report['stock']}. {NOTES[name]}\n"
     )
     return before + start + table + end + after
 

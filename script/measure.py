@@ -1,5 +1,6 @@
 """Measuring for script/benchmark.py: two ways of doing one thing, turn by turn, and the memory of a process."""
 
+import ctypes
 import json
 import os
 import platform
@@ -45,6 +46,38 @@ def compare(first, second, pairs=11, warm_up=1):
     return ratio(times)
 
 
+def compare_ways(ways, budget, least=5, most=31):
+    """
+    Time several ways of doing one thing turn by turn, the first being what the others are compared with.
+
+    Parameters:
+        ways (dict): name -> call
+        budget (float): seconds that all rounds together should take
+        least, most (int, optional): bounds on the number of rounds
+
+    Returns:
+        dict: name -> :class:`Ratio` of the first way to this one
+    """
+    # what does not count, warms up and tells how many rounds the budget allows
+    once = sum(_time(call) for call in ways.values())
+    rounds = max(least, min(most, int(budget / once)))
+    times = [{name: _time(call) for name, call in ways.items()} for _ in range(rounds)]
+    base, *others = ways
+    return {name: ratio([(turn[base], turn[name]) for turn in times]) for name in others}
+
+
+def median_time(call, turns=5):
+    """The median time in seconds of a call; only ever to be related to what is measured beside it."""
+    call()
+    return statistics.median(_time(call) for _ in range(turns))
+
+
+def fastest(call, turns=7):
+    """The least time in seconds of a call, for the rate a machine can reach; never for comparing two ways."""
+    call()
+    return min(_time(call) for _ in range(turns))
+
+
 def ratio(times):
     """The Ratio of pairs of times in seconds."""
     ratios = np.array([a / b for a, b in times])
@@ -78,6 +111,37 @@ def memory():
             if words[-1] == "kB":
                 sizes[words[0].rstrip(":")] = int(words[1]) * 1024 / MIB
     return {"uss": sizes["Private_Clean"] + sizes["Private_Dirty"], "anonymous": sizes["Anonymous"]}
+
+
+def resident():
+    """Memory of this process that is in use, in MiB: what it holds now, and the most since :func:`forget_peak`."""
+    sizes = {}
+    with open("/proc/self/status") as file:
+        for line in file:
+            name, _, rest = line.partition(":")
+            if name in ("VmRSS", "VmHWM"):
+                sizes[name] = int(rest.split()[0]) * 1024 / MIB
+    return sizes["VmRSS"], sizes["VmHWM"]
+
+
+def forget_peak():
+    """Give freed memory back to the system, so that it counts again when it is taken, and start a new peak."""
+    # glibc keeps what was freed; another C library has no such call, and then less is given back
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+
+
+def has_bfloat16():
+    """Whether this processor multiplies bfloat16 itself."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            flags = next((line.split() for line in file if line.startswith("flags")), [])
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def program(code, *arguments):
@@ -125,7 +189,8 @@ def machine():
             cpu = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         cpu = platform.processor()
-    packages = ("torch", "torchdrug", "torch-scatter", "torch-cluster", "numpy", "gemmi", "pyarrow", "rdkit")
+    packages = ("torch", "torchdrug", "torch-scatter", "torch-cluster", "torch-geometric", "numpy", "gemmi", "pyarrow")
+    packages += ("rdkit",)
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
