@@ -205,6 +205,14 @@ def test_a_protein_of_5000_residues_in_bounded_memory():
     assert edges > 15 * 5000 and largest.bytes <= 2 * edges * width * 4 < 5000 * 5000 * 4
 
 
+def test_a_graph_without_edges_trains():
+    """All edges masked away: still an output and gradients, of the nodes."""
+    made, graph = encoder(), real_graph(1)
+    graph = graph.edge_mask(torch.zeros(int(graph.num_edge), dtype=torch.bool))
+    made(graph, graph.node_feature)["node_feature"].square().sum().backward()
+    assert made.layers[0].self_loop.weight.grad.isfinite().all() and made.layers[0].self_loop.weight.grad.any()
+
+
 # === published weights ===
 
 

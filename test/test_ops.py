@@ -82,6 +82,24 @@ def test_segment_linear_equals_definition(num_term, num_node, num_source, width)
     assert_equal(mixed, exact, 2e-2)
 
 
+@pytest.mark.parametrize("needs", [(True, True), (False, True), (True, False)])
+def test_a_pair_equals_two(needs):
+    """Two inputs with segments of their own, one of them from edges, by one matrix; gradients where they are needed."""
+    segments = [random_segments(63, 12, 9), random_segments(40, 12, 30, seed=1)]
+    found = []
+    for module in FUNCTIONS:
+        generator = torch.Generator().manual_seed(1)
+        sizes = [(9, 5), (30, 5), (3, 15), (3,)]
+        inputs = [torch.randn(size, generator=generator, dtype=torch.double).requires_grad_() for size in sizes]
+        for input, wanted in zip(inputs, needs):
+            input.requires_grad_(wanted)
+        one, two = module.segment_linear_pair(inputs[:2], *inputs[2:], segments)
+        (one.square().sum() + two.sum()).backward()
+        assert [input.grad is not None for input in inputs] == [*needs, True, True]
+        found.append([one.detach(), two.detach(), *(input.grad for input in inputs if input.grad is not None)])
+    assert_equal(*found, 1e-13)
+
+
 def star(degree):
     """A node that hears ``degree`` others, which it tells all about: more than any real residue has."""
     generator = torch.Generator().manual_seed(0)
@@ -178,7 +196,8 @@ def test_custom_operations_are_sound():
     source, weight, bias = (torch.randn(size, requires_grad=True) for size in [(9, 3), (2, 9), (2,)])
     sums = segments.index, segments.offsets, list(segments.transposed())
     torch.library.opcheck(cpu._gather_sum, (source, *sums), test_utils=checks)
-    torch.library.opcheck(cpu._segment_linear, (source, weight, bias, *sums), test_utils=checks)
+    arguments = [source], weight, bias, [segments.index, segments.offsets], list(segments.transposed())
+    torch.library.opcheck(cpu._segment_linear, arguments, test_utils=checks)
     inputs = [torch.randn(size, requires_grad=True) for size in edge_sizes(pairs, 2, 2)]
     arguments = {}
 

@@ -30,27 +30,32 @@ class RelationalGeometricConv(layers.GeometricRelationalGraphConv, core.Configur
     def __init__(self, input_dim, output_dim, num_relation, edge_input_dim=None, batch_norm=False, activation="relu"):
         super().__init__(input_dim, output_dim, num_relation, edge_input_dim, batch_norm, activation)
 
-    def nodes(self, input, messages, segments, ops, dtype=None):
+    def nodes(self, input, messages, segments, ops, edges=None, dtype=None):
         """
-        Convolve over nodes.
+        Convolve over nodes, and sum and map what their edges tell them by the same matrix.
 
         Parameters:
             input (Tensor): nodes of shape :math:`(N, input\\_dim)`
             messages (Tensor): what ``segments`` sums, shape :math:`(S, input\\_dim)`
             segments (Segments): S rows -> N·R rows
             ops (module): from :func:`gearnet_plugin.ops.choose`
+            edges ((Tensor, Segments), optional): what edges tell, shape :math:`(E, input\\_dim)`, and E rows -> N·R
+                rows
             dtype (torch.dtype, optional): type in which messages are summed and mapped, if not that of the input
 
         Returns:
-            Tensor: nodes of shape :math:`(N, output\\_dim)`
+            (Tensor, Tensor): nodes, and what edges tell them, before activation; the latter None without edges.
+            Both of shape :math:`(N, output\\_dim)`
         """
-        update = self.relations(messages, segments, ops, dtype)
-        return self.finish(update + self.self_loop(input))
-
-    def relations(self, messages, segments, ops, dtype=None):
-        """Sum messages [S, input_dim] over (node, relation) and map them: [N, output_dim], of the messages' type."""
-        sums = ops.segment_linear(messages.to(dtype), self.linear.weight, self.linear.bias, segments)
-        return sums.to(messages.dtype)
+        dtype = input.dtype if dtype is None else dtype
+        weight, bias = self.linear.weight, self.linear.bias
+        if edges is None:
+            update, told = ops.segment_linear(messages.to(dtype), weight, bias, segments), None
+        else:
+            inputs = [messages.to(dtype), edges[0].to(dtype)]
+            update, told = ops.segment_linear_pair(inputs, weight, bias, [segments, edges[1]])
+            told = told.to(input.dtype)
+        return self.finish(update.to(input.dtype) + self.self_loop(input)), told
 
     def edges(self, input, topology, ops, recomputed=None):
         """
@@ -72,13 +77,17 @@ class RelationalGeometricConv(layers.GeometricRelationalGraphConv, core.Configur
             # the statistics are known, so that normalization is part of the linear map
             scale = (norm.running_var + norm.eps).rsqrt()
             scale = scale * norm.weight if norm.affine else scale
-            bias = (bias - norm.running_mean) * scale
-            bias = bias + norm.bias if norm.affine else bias
-            weight, self_weight = weight * scale[:, None], self_weight * scale[:, None]
-            output = ops.edge_linear(input, weight, self_weight, bias, topology)
+            shift = norm.bias - norm.running_mean * scale if norm.affine else -norm.running_mean * scale
+            # of what is smaller: matrices or edges
+            if weight.shape[1] < len(input):
+                weight, self_weight = weight * scale[:, None], self_weight * scale[:, None]
+                output = ops.edge_linear(input, weight, self_weight, bias * scale + shift, topology)
+            else:
+                output = ops.edge_linear(input, weight, self_weight, bias, topology)
+                output.mul_(scale.to(output.dtype)).add_(shift.to(output.dtype))
             return output.relu_() if self.activation is F.relu else self._activate(output)
         output = ops.edge_linear(input, weight, self_weight, bias, topology)
-        if recomputed is not None and norm and recomputed.can_normalize(norm, self.activation):
+        if recomputed is not None and norm and len(output) and recomputed.can_normalize(norm, self.activation):
             return recomputed.normalize(output, norm)
         return self.finish(output)
 

@@ -107,14 +107,15 @@ class GearNetEncoder(nn.Module, core.Configurable):
                 messages, segments = hidden, relations.nodes
                 if weight is not None:
                     messages, segments = hidden[graph.edge_list[:, 0]] * weight.to(hidden.dtype), relations.edges
-                output = layer.nodes(hidden, messages, segments, chosen, dtype)  # [N, D]
-                if self.short_cut and output.shape == hidden.shape:
-                    output = output + hidden
+                told = None
                 if angles is not None:
                     edge_hidden = self.edge_layers[i].edges(edge_hidden, angles, chosen, recomputed)  # [E, D]
-                    messages = edge_hidden if weight is None else edge_hidden * weight.to(dtype)
-                    update = layer.relations(messages, relations.edges, chosen)
-                    output = output + layer.activation(update.to(output.dtype))
+                    told = edge_hidden if weight is None else edge_hidden * weight.to(dtype), relations.edges
+                output, told = layer.nodes(hidden, messages, segments, chosen, told, dtype)  # [N, D]
+                if self.short_cut and output.shape == hidden.shape:
+                    output = output + hidden
+                if told is not None:
+                    output = output + layer.activation(told)
                 if self.batch_norm:
                     output = self.batch_norms[i](output)
                 hiddens.append(output)

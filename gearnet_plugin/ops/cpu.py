@@ -31,15 +31,32 @@ BLOCK_BYTES = 1 << 24
 def gather_sum(input, segments):
     """Sum rows of ``input`` [S, d] over ``segments``: [R, d]. Defined in :mod:`.reference`; differentiable twice."""
     check_rows(input, segments.num_source, None, "rows that the segments were made for")
-    index, offsets, *transposed = _with_transpose(segments, input)
-    return _gather_sum(input, index, offsets, transposed)
+    transposed = list(segments.transposed()) if torch.is_grad_enabled() and input.requires_grad else []
+    return _gather_sum(input, segments.index, segments.offsets, transposed)
 
 
 def segment_linear(input, weight, bias, segments):
     """Sums over relations, mapped: [N, q]. Defined in :mod:`.reference`; differentiable once."""
-    check_rows(input, segments.num_source, None, "rows that the segments were made for")
-    index, offsets, *transposed = _with_transpose(segments, input)
-    return _segment_linear(input, weight, bias, index, offsets, transposed)
+    return _segment_linear_of([input], weight, bias, [segments])
+
+
+def segment_linear_pair(inputs, weight, bias, segments):
+    """Two of them by the same matrix, in one product: two of [N, q]. Defined in :mod:`.reference`."""
+    # of a small graph it takes longer to read the matrix than to multiply by it
+    return _segment_linear_of(inputs, weight, bias, segments).chunk(2)
+
+
+def _segment_linear_of(inputs, weight, bias, segments):
+    forward, back = [], []
+    for input, known in zip(inputs, segments):
+        check_rows(input, known.num_source, None, "rows that the segments were made for")
+        forward += [known.index, known.offsets]
+        if torch.is_grad_enabled() and input.requires_grad:
+            back += known.transposed()
+    # all or none: what needs no gradient stands first, and gets none from autograd
+    if len(back) < len(forward) and back:
+        back = [part for known in segments for part in known.transposed()]
+    return _segment_linear(list(inputs), weight, bias, forward, back)
 
 
 def edge_linear(input, weight, self_weight, bias, topology):
@@ -59,11 +76,6 @@ def edge_linear(input, weight, self_weight, bias, topology):
         back.append(target)
         back_reach = heard_by.num_reach
     return _edge_linear(input, weight, self_weight, bias, ways, reach, back, back_reach)
-
-
-def _with_transpose(segments, input):
-    back = segments.transposed() if torch.is_grad_enabled() and input.requires_grad else ()
-    return segments.index, segments.offsets, *back
 
 
 def _bag(input, index, offsets):
@@ -118,52 +130,61 @@ _gather_sum.register_autograd(_gather_sum_backward, setup_context=_gather_sum_se
 # === sums over relations, mapped ===
 
 
+def _stacked(inputs, ways, width):
+    """Sums of all inputs below each other, relations side by side: [rows, width]."""
+    sums = [_bag(x.contiguous(), *ways[2 * i : 2 * i + 2]).view(-1, width) for i, x in enumerate(inputs)]
+    return sums[0] if len(sums) == 1 else torch.cat(sums)
+
+
 @custom_op("gearnet_plugin::segment_linear", mutates_args=())
 def _segment_linear(
-    input: Tensor, weight: Tensor, bias: Tensor, index: Tensor, offsets: Tensor, transposed: list[Tensor]
+    inputs: list[Tensor], weight: Tensor, bias: Tensor, ways: list[Tensor], back: list[Tensor]
 ) -> Tensor:
-    sums = _bag(input.contiguous(), index, offsets).view(-1, weight.shape[1])
-    return torch.addmm(bias.to(input.dtype), sums, weight.to(input.dtype).t())
+    dtype = inputs[0].dtype
+    return torch.addmm(bias.to(dtype), _stacked(inputs, ways, weight.shape[1]), weight.to(dtype).t())
 
 
 @_segment_linear.register_fake
-def _(input, weight, bias, index, offsets, transposed):
-    return input.new_empty((offsets.shape[0] - 1) * input.shape[1] // weight.shape[1], weight.shape[0])
+def _(inputs, weight, bias, ways, back):
+    size = sum((offsets.shape[0] - 1) * inputs[0].shape[1] for offsets in ways[1::2])
+    return inputs[0].new_empty(size // weight.shape[1], weight.shape[0])
 
 
 @custom_op("gearnet_plugin::segment_linear_backward", mutates_args=())
 def _segment_linear_backward(
-    grad: Tensor, input: Tensor, weight: Tensor, index: Tensor, offsets: Tensor, transposed: list[Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    grad, input = grad.contiguous(), input.contiguous()
+    grad: Tensor, inputs: list[Tensor], weight: Tensor, ways: list[Tensor], back: list[Tensor]
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    grad = grad.contiguous()
     # summed again, which takes less time than saving the sums takes memory: R rows a node
-    sums = _bag(input, index, offsets).view(-1, weight.shape[1])
+    sums = _stacked(inputs, ways, weight.shape[1])
     grad_weight = torch.mm(grad.t(), sums).to(weight.dtype)
-    if transposed:
+    grad_inputs = []
+    if back:
         torch.mm(grad, weight.to(grad.dtype), out=sums)
-        grad_input = _bag(sums.view(len(offsets) - 1, -1), *transposed)
-    else:
-        grad_input = input.new_empty(0)
-    return grad_input, grad_weight, grad.sum(dim=0, dtype=weight.dtype)
+        parts = sums.view(-1, inputs[0].shape[1]).split([len(offsets) - 1 for offsets in ways[1::2]])
+        grad_inputs = [_bag(part, *back[2 * i : 2 * i + 2]) for i, part in enumerate(parts)]
+    return grad_inputs, grad_weight, grad.sum(dim=0, dtype=weight.dtype)
 
 
 @_segment_linear_backward.register_fake
-def _(grad, input, weight, index, offsets, transposed):
-    grad_input = torch.empty_like(input) if transposed else input.new_empty(0)
-    return grad_input, torch.empty_like(weight), weight.new_empty(weight.shape[0])
+def _(grad, inputs, weight, ways, back):
+    grads = [torch.empty_like(input) for input in inputs] if back else []
+    return grads, torch.empty_like(weight), weight.new_empty(weight.shape[0])
 
 
 def _segment_linear_setup(ctx, inputs, output):
-    input, weight, _, index, offsets, transposed = inputs
-    ctx.save_for_backward(input, weight, index, offsets, *transposed)
+    rows, weight, _, ways, back = inputs
+    ctx.num_input, ctx.num_back = len(rows), len(back)
+    ctx.save_for_backward(weight, *rows, *ways, *back)
 
 
 @torch.autograd.function.once_differentiable
 def _segment_linear_grad(ctx, grad):
-    input, weight, index, offsets, *transposed = ctx.saved_tensors
-    grad_input, grad_weight, grad_bias = _segment_linear_backward(grad, input, weight, index, offsets, transposed)
-    none = [None] * len(transposed)
-    return grad_input if transposed else None, grad_weight, grad_bias, None, None, none
+    weight, *rest = ctx.saved_tensors
+    n = ctx.num_input
+    rows, ways, back = rest[:n], rest[n : 3 * n], rest[3 * n :]
+    grads, grad_weight, grad_bias = _segment_linear_backward(grad, rows, weight, ways, back)
+    return grads or [None] * n, grad_weight, grad_bias, [None] * (2 * n), [None] * ctx.num_back
 
 
 _segment_linear.register_autograd(_segment_linear_grad, setup_context=_segment_linear_setup)

@@ -44,6 +44,11 @@ def segment_linear(input, weight, bias, segments):
     return F.linear(sums, weight.to(input.dtype), bias.to(input.dtype))
 
 
+def segment_linear_pair(inputs, weight, bias, segments):
+    """:func:`segment_linear` of two inputs, each with segments of its own, by one matrix."""
+    return tuple(segment_linear(input, weight, bias, known) for input, known in zip(inputs, segments))
+
+
 def edge_linear(input, weight, self_weight, bias, topology):
     """
     Sum what every edge hears in each angle bin, map the concatenated sums by one matrix and the edge itself by another.
