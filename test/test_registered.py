@@ -20,6 +20,10 @@ ARGUMENTS = {
     "models.GearNetEncoder": lambda: dict(
         input_dim=21, hidden_dims=[8, 4], num_relation=7, edge_input_dim=59, num_angle_bin=6, short_cut=True,
         batch_norm=True, activation="tanh", concat_hidden=True, readout="mean", backend="reference", precision="bf16"),
+    "models.GearNetIEConvEncoder": lambda: dict(
+        input_dim=21, embedding_dim=12, hidden_dims=[8, 4], num_relation=7, edge_input_dim=59, batch_norm=True,
+        activation="tanh", concat_hidden=True, short_cut=False, readout="mean", dropout=0.3, num_angle_bin=6,
+        layer_norm=True, ieconv="film", frames="chain", backend="reference", precision="bf16"),
     "layers.RelationalGeometricConv": lambda: dict(
         input_dim=3, output_dim=4, num_relation=5, edge_input_dim=6, batch_norm=True, activation="tanh"),
     "layers.ResidueGraphConstruction": lambda: dict(
