@@ -252,3 +252,24 @@ def test_wrong_arguments_of_edges(arguments, message):
 def test_wrong_arguments_of_masking(arguments, message):
     with pytest.raises(ValueError, match=message):
         task("residue", **arguments)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_max_length(name):
+    """Longer proteins are truncated as if they had come so, each at its own place, the same in every batch."""
+    long, short = chain(60, 1), chain(20, 2)
+    ours = task(name, max_length=25).eval()
+    seen = []
+
+    def note(module, inputs):
+        seen.append(inputs[0])
+
+    ours.model.register_forward_pre_hook(note)
+    pred, target = ours.predict_and_target({"graph": ResidueProtein.pack([long, short])})
+    alone, alone_target = ours.predict_and_target({"graph": ResidueProtein.pack([long])})
+    assert seen[0].num_residues.tolist() == [25, 20] and seen[1].num_residues.tolist() == [25]
+    assert torch.equal(seen[0].node_position[:25], seen[1].node_position)
+    assert torch.equal(target[: len(alone_target)], alone_target)
+    assert torch.allclose(pred[: len(alone)], alone, atol=1e-5)
+    with pytest.raises(ValueError, match="max_length should be"):
+        task(name, max_length=0)

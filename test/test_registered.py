@@ -38,16 +38,17 @@ ARGUMENTS = {
         draws="global", seed=3),
     "tasks.MaskedResiduePrediction": lambda: dict(
         model=small(), mask_rate=0.3, num_mlp_layer=3, graph_construction_model=construction("gearnet", gaps="number"),
-        mask="token", replacement=False, draws="global", seed=3),
+        mask="token", replacement=False, draws="global", seed=3, max_length=50),
     "tasks.EdgeDistancePrediction": lambda: dict(
         model=small(), num_sample=7, num_mlp_layer=3, graph_construction_model=construction(gaps="number"),
-        remove="pair", self_loops=False, replacement=False, draws="global", seed=3),
+        remove="pair", self_loops=False, replacement=False, draws="global", seed=3, max_length=50),
     "tasks.EdgeAnglePrediction": lambda: dict(
         model=small(), num_sample=7, num_class=5, num_mlp_layer=3, graph_construction_model=construction(gaps="number"),
-        remove="pair", self_loops=False, replacement=False, draws="global", seed=3),
+        remove="pair", self_loops=False, replacement=False, draws="global", seed=3, max_length=50),
     "tasks.EdgeDihedralPrediction": lambda: dict(
         model=small(), num_sample=7, num_class=5, num_mlp_layer=3, graph_construction_model=construction(gaps="number"),
-        remove="pair", self_loops=False, replacement=False, signed=True, order="path", draws="global", seed=3),
+        remove="pair", self_loops=False, replacement=False, signed=True, order="path", draws="global", seed=3,
+        max_length=50),
     "tasks.CombinedPretraining": lambda: dict(
         model=small(), objectives=[{"class": "EdgeDistancePrediction", "num_sample": 7, "weight": 0.5}],
         graph_construction_model=construction(gaps="number")),

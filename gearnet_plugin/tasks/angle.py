@@ -36,6 +36,8 @@ class EdgeAnglePrediction(BinnedPrediction, core.Configurable):
         draws (str, optional): ``structure``: the selection is a function of protein, seed and epoch (see
             :class:`~gearnet_plugin.tasks.drawing.DrawingTask`); ``global``: from torch's global generator, as TorchDrug
         seed (int, optional): seed of draws by structure; by default that of the run
+        max_length (int, optional): of longer proteins so many residues from a random place are taken, drawn like all
+            the rest; TorchDrug's transform ``TruncateProtein`` draws from the global generator
     """
 
     length = 2
@@ -55,6 +57,7 @@ class EdgeAnglePrediction(BinnedPrediction, core.Configurable):
         replacement=True,
         draws="structure",
         seed=None,
+        max_length=None,
     ):
         super().__init__()
         check_count("num_class", num_class, 2)
@@ -70,6 +73,7 @@ class EdgeAnglePrediction(BinnedPrediction, core.Configurable):
             draws,
             seed,
         )
+        self._set_max_length(max_length)
         self._set_bins(num_class)
 
     def measure(self, points):

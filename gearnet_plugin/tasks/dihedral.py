@@ -46,6 +46,8 @@ class EdgeDihedralPrediction(BinnedPrediction, core.Configurable):
         draws (str, optional): ``structure``: the selection is a function of protein, seed and epoch (see
             :class:`~gearnet_plugin.tasks.drawing.DrawingTask`); ``global``: from torch's global generator, as TorchDrug
         seed (int, optional): seed of draws by structure; by default that of the run
+        max_length (int, optional): of longer proteins so many residues from a random place are taken, drawn like all
+            the rest; TorchDrug's transform ``TruncateProtein`` draws from the global generator
     """
 
     length = 3
@@ -66,6 +68,7 @@ class EdgeDihedralPrediction(BinnedPrediction, core.Configurable):
         order="stock",
         draws="structure",
         seed=None,
+        max_length=None,
     ):
         super().__init__()
         check_count("num_class", num_class, 2)
@@ -83,6 +86,7 @@ class EdgeDihedralPrediction(BinnedPrediction, core.Configurable):
             draws,
             seed,
         )
+        self._set_max_length(max_length)
         self._set_bins(num_class, -math.pi if signed else 0.0)
         self.signed = signed
         self.columns = (0, 1, 3, 2) if order == "stock" else (0, 1, 2, 3)

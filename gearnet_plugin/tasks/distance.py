@@ -31,6 +31,8 @@ class EdgeDistancePrediction(HiddenEdgePrediction, core.Configurable):
         draws (str, optional): ``structure``: the selection is a function of protein, seed and epoch (see
             :class:`~gearnet_plugin.tasks.drawing.DrawingTask`); ``global``: from torch's global generator, as TorchDrug
         seed (int, optional): seed of draws by structure; by default that of the run
+        max_length (int, optional): of longer proteins so many residues from a random place are taken, drawn like all
+            the rest; TorchDrug's transform ``TruncateProtein`` draws from the global generator
     """
 
     length = 1
@@ -49,11 +51,13 @@ class EdgeDistancePrediction(HiddenEdgePrediction, core.Configurable):
         replacement=True,
         draws="structure",
         seed=None,
+        max_length=None,
     ):
         super().__init__()
         self._set_up_edges(
             model, num_sample, 1, num_mlp_layer, graph_construction_model, remove, self_loops, replacement, draws, seed
         )
+        self._set_max_length(max_length)
 
     def measure(self, points):
         return geometry.distance(*points)

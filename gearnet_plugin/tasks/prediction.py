@@ -12,6 +12,7 @@ import numbers
 import torch
 from torch.nn import functional as F
 
+from gearnet_plugin.graphs.crops import subsequence_mask
 from gearnet_plugin.tasks.drawing import DrawingTask
 from gearnet_plugin.tasks.picking import pick
 from torchdrug import layers
@@ -82,6 +83,12 @@ class SelfPrediction(DrawingTask):
         self._set_draws(draws, seed)
         self._warned = set()
 
+    def _set_max_length(self, max_length):
+        """Truncate longer proteins at random, a ``max_length`` of None none."""
+        if max_length is not None:
+            check_count("max_length", max_length, 1)
+        self.max_length = max_length
+
     # === what a subclass defines ===
 
     def build(self, graph):
@@ -147,7 +154,10 @@ class SelfPrediction(DrawingTask):
             shape :math:`(S,)`
         """
         draws = self.begin_draws()
-        graph = self.build(batch["graph"])
+        graph = batch["graph"]
+        if self.max_length is not None:
+            graph = graph.subresidue(subsequence_mask(graph, self.max_length, draws, "truncate"))
+        graph = self.build(graph)
         pool = self.pool(graph)
         # numbers are keyed by the proteins as they came
         index = pick(draws, batch["graph"], pool.sizes, self.number(pool), self.stream, self.replacement)

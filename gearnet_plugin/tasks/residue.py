@@ -47,6 +47,8 @@ class MaskedResiduePrediction(SelfPrediction, core.Configurable):
         draws (str, optional): ``structure``: the masks are a function of protein, seed and epoch (see
             :class:`~gearnet_plugin.tasks.drawing.DrawingTask`); ``global``: from torch's global generator, as TorchDrug
         seed (int, optional): seed of draws by structure; by default that of the run
+        max_length (int, optional): of longer proteins so many residues from a random place are taken, drawn like all
+            the rest; TorchDrug's transform ``TruncateProtein`` draws from the global generator
     """
 
     stream = "residue type"
@@ -62,6 +64,7 @@ class MaskedResiduePrediction(SelfPrediction, core.Configurable):
         replacement=True,
         draws="structure",
         seed=None,
+        max_length=None,
     ):
         super().__init__()
         if not 0 < mask_rate <= 1:
@@ -71,6 +74,7 @@ class MaskedResiduePrediction(SelfPrediction, core.Configurable):
         if mask == "token":
             _check_layout(graph_construction_model)
         self._set_up(model, 1, NUM_RESIDUE_TYPE, num_mlp_layer, graph_construction_model, replacement, draws, seed)
+        self._set_max_length(max_length)
         self.mask_rate = mask_rate
         self.mask = mask
 
