@@ -8,12 +8,14 @@ Importing this package makes TorchDrug importable and registers our components i
 import os
 
 from gearnet_plugin.structures import Structure, StructureStore, read_structure
+from gearnet_plugin.translate import translate
 
 __version__ = "0.1.0"
 
 __all__ = [
     "datasets", "layers", "models", "tasks", "transforms",
     "LoadedEncoder", "ResidueProtein", "Structure", "StructureStore", "load_encoder", "read_structure", "register",
+    "translate",
 ]
 
 

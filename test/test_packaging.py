@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TOP_LEVEL = {"setup.py", "README.md", "LICENSE", "gearnet_plugin", "config", "script", "test", "asset"}
 # where the name of an import is not the name to install
 DISTRIBUTIONS = {"PIL": "pillow", "esm": "fair-esm", "torch_cluster": "torch-cluster",
-                 "torch_scatter": "torch-scatter", "yaml": "pyyaml"}
+                 "torch_geometric": "torch-geometric", "torch_scatter": "torch-scatter", "yaml": "pyyaml"}
 SHELL_SCRIPTS = [".ci/run", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("script/*.sh"))]
 
 

@@ -10,7 +10,7 @@ from deepfri_files import write_release
 from gearnet_plugin.structures import bundled
 from ieconv_files import SHORT, domain, stem, write_lists
 from proteins import construction
-from torchdrug import core
+from torchdrug import core, models
 from torchdrug.layers import geometry
 
 OURS = {key: cls for key, cls in core.Registry.table.flatten().items()
@@ -24,6 +24,9 @@ ARGUMENTS = {
         input_dim=21, embedding_dim=12, hidden_dims=[8, 4], num_relation=7, edge_input_dim=59, batch_norm=True,
         activation="tanh", concat_hidden=True, short_cut=False, readout="mean", dropout=0.3, num_angle_bin=6,
         layer_norm=True, ieconv="film", frames="chain", backend="reference", precision="bf16"),
+    "models.SequenceStructureFusion": lambda: dict(
+        sequence_model=models.ProteinLSTM(21, 4, 1), structure_model=small(), fusion="parallel", freeze_sequence=True,
+        features=cached()),
     "layers.RelationalGeometricConv": lambda: dict(
         input_dim=3, output_dim=4, num_relation=5, edge_input_dim=6, batch_norm=True, activation="tanh"),
     "layers.ResidueGraphConstruction": lambda: dict(
@@ -82,6 +85,16 @@ ARGUMENTS = {
 def small():
     """A small encoder."""
     return core.Registry.get("models.GearNetEncoder")(21, [8], 7)
+
+
+def cached():
+    """A folder of cached features of the LSTM above, as far as the constructor looks at it."""
+    from gearnet_plugin.datasets.features import cache_features
+    from proteins import chain as random_chain
+
+    path = os.path.join(tempfile.mkdtemp(), "features")
+    cache_features(models.ProteinLSTM(21, 4, 1), [random_chain(5)], path, verbose=0)
+    return path
 
 
 def few():

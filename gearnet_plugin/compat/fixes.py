@@ -12,6 +12,7 @@ def apply_all():
     collate_without_deprecated_storage()
     engine_on_cpu_ranks()
     checkpoints_without_code()
+    esm_weights_without_code()
     meter_logs_numbers()
     molecules_drawn()
     modules.configurable_modules()
@@ -114,6 +115,24 @@ def checkpoints_without_code():
                              % file) from error
 
     engine.torch = _with(torch, load=load)
+
+
+def esm_weights_without_code():
+    """
+    torch >= 2.6 refuses ESM's files, whose settings are an ``argparse.Namespace``, and earlier versions run whatever
+    code they hold. A namespace, tensors and plain values are all that ``models.ESM`` needs.
+    """
+    import argparse
+
+    import torch
+
+    from torchdrug.models import esm
+
+    def load(file, map_location=None):
+        torch.serialization.add_safe_globals([argparse.Namespace])
+        return torch.load(file, map_location=map_location, weights_only=True)
+
+    esm.torch = _with(torch, load=load)
 
 
 def meter_logs_numbers():

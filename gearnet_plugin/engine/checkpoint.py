@@ -91,12 +91,22 @@ def save_encoder(task, folder, version):
     save(encoder.state_dict(), os.path.join(folder, ENCODER_WEIGHTS))
     construction = getattr(task, "graph_construction_model", None)
     recipe = {
-        "encoder": _config_dict(encoder),
+        "encoder": _without_caches(_config_dict(encoder)),
         "graph_construction_model": _config_dict(construction),
         "gearnet_plugin": version,
     }
     with whole_file(os.path.join(folder, ENCODER_RECIPE)) as file:
         file.write(yaml.safe_dump(recipe, sort_keys=False, default_flow_style=None).encode())
+
+
+def _without_caches(config):
+    """A recipe whose fusion runs its sequence model: cached features are those of the training set."""
+    if not isinstance(config, dict):
+        return [_without_caches(child) for child in config] if isinstance(config, list) else config
+    config = {key: _without_caches(value) for key, value in config.items()}
+    if config.get("class") == "models.SequenceStructureFusion":
+        config["features"] = None
+    return config
 
 
 def _config_dict(module):

@@ -7,6 +7,7 @@ from torch.utils import data as torch_data
 
 from gearnet_plugin.engine import labels
 from gearnet_plugin.engine.config import plain
+from torchdrug import models
 
 WIDTH = 32
 STEPS = 2
@@ -43,6 +44,8 @@ def shrink(config):
 
 
 def _narrow(value, key):
+    if isinstance(value, dict) and value.get("class") in ("ESM", "models.ESM"):
+        return _stand_in(value)
     if key in WIDTHS:
         if isinstance(value, list):
             return [WIDTH] * len(value)
@@ -52,6 +55,13 @@ def _narrow(value, key):
     if isinstance(value, list):
         return [_narrow(child, None) for child in value]
     return value
+
+
+def _stand_in(config):
+    """A random vector for each residue type in place of ESM, as wide, so that whatever follows fits."""
+    width = models.ESM.output_dim.get(config.get("model", "ESM-1b"), WIDTH)
+    return {"class": "ProteinConvolutionalNetwork", "input_dim": 21, "hidden_dims": [width], "kernel_size": 1,
+            "padding": 0, "readout": config.get("readout", "mean")}
 
 
 def bundled_table():
