@@ -12,6 +12,7 @@ from unittest import mock
 import torch
 
 from gearnet_plugin.graphs import topology
+from gearnet_plugin.layers import recompute
 from measure import fastest
 
 MIB = 1 << 20
@@ -143,8 +144,10 @@ def saved_bytes(encoder, graph):
         def __init__(self, pack, unpack):
             super().__init__(lambda tensor: count(pack(tensor)), unpack)
 
-    # of several hooks torch calls the innermost alone: those that an encoder sets count too
-    with mock.patch.object(torch.autograd.graph, "saved_tensors_hooks", Counting):
+    # of several hooks torch calls the innermost alone, so those that our encoder sets count too; seeing others in place
+    # it would set none
+    unseen = mock.patch.object(recompute, "_others_hooks", return_value=False)
+    with mock.patch.object(torch.autograd.graph, "saved_tensors_hooks", Counting), unseen:
         with Counting(lambda tensor: tensor, lambda tensor: tensor):
             # as long as the output lives, so does what was kept for it
             output = encoder(graph, input)

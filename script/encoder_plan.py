@@ -34,8 +34,8 @@ class Plan:
     def __init__(self, quick=False, folder=None, tiny=False):
         self.quick, self.folder, self.tiny = quick, folder, tiny
         self.widths = (16,) if tiny else (128, 512)
-        self.seconds = 0.1 if tiny else 2 if quick else 60
-        self.least, self.most = (2, 3) if tiny else (3, 7) if quick else (5, 31)
+        self.seconds = 0.1 if tiny else 2 if quick else 20
+        self.least, self.most = (2, 3) if tiny else (3, 7) if quick else (3, 15)
 
     def compare(self, ways):
         """Ratios of the first way to each of the others."""

@@ -1,10 +1,14 @@
 """Activations that are made again in backward instead of being kept: a third of what an encoder would hold."""
 
+import contextlib
 import weakref
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+# elements of the rows that are normalized at once: small enough to stay in the cache
+BLOCK_ELEMENTS = 1 << 20
 
 
 class Recomputed:
@@ -14,11 +18,21 @@ class Recomputed:
     Batch normalization keeps its input anyway, and its output after ReLU follows from that; operations inside the
     context that save this output for their own backward save how to make it instead. Made once a layer, bit for bit
     the same, in about 2 % of the time of a layer.
+
+    Of nested hooks for saved tensors torch asks the innermost only. So where somebody else's are in place, such as
+    those of ``torch.utils.checkpoint`` or ``save_on_cpu``, this context leaves them to their work and does nothing.
+
+    Parameters:
+        twice (bool, optional): leave normalization to torch, whose gradients have gradients
     """
 
-    def __init__(self):
+    def __init__(self, twice=False):
         self._made = {}
-        self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack)
+        self._hooks = contextlib.nullcontext()
+        self._active = torch.is_grad_enabled() and not _others_hooks()
+        self._twice = twice
+        if self._active:
+            self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack)
 
     def __enter__(self):
         self._hooks.__enter__()
@@ -28,9 +42,10 @@ class Recomputed:
         self._made.clear()
         return self._hooks.__exit__(*error)
 
-    @staticmethod
-    def can_normalize(norm, activation):
+    def can_normalize(self, norm, activation):
         """Whether this is what :meth:`normalize` computes: statistics of this process's batch, then ReLU."""
+        if not self._active or self._twice:
+            return False
         return type(norm) is nn.BatchNorm1d and norm.training and norm.affine and activation is F.relu
 
     def normalize(self, input, norm):
@@ -48,6 +63,16 @@ class Recomputed:
         return made if same and output.dtype == tensor.dtype else tensor
 
 
+def _others_hooks():
+    """Whether hooks for saved tensors are in place already, or forbidden."""
+    autograd = torch._C._autograd
+    if not autograd._saved_tensors_hooks_is_enabled():
+        return True
+    # torch has no public question for it, and no other name since 2.3; before, only the innermost worked, as ever
+    top = getattr(autograd, "_top_saved_tensors_default_hooks", None)
+    return top is not None and top(False) is not None
+
+
 def _unpack(saved):
     return saved.output() if isinstance(saved, _Made) else saved
 
@@ -63,6 +88,8 @@ class _Made:
 
     def output(self):
         if self._output is None:
+            if self.input is None:
+                raise RuntimeError("backward through the encoder a second time needs retain_graph=True the first time")
             if (self.weight._version, self.bias._version) != self.versions:
                 raise RuntimeError("the weights of a batch normalization were changed between forward and backward")
             with torch.no_grad():
@@ -72,8 +99,10 @@ class _Made:
                 self._output = output.relu_()
         return self._output
 
-    def forget(self):
+    def forget(self, for_good):
         self._output = None
+        if for_good:
+            self.input = None
 
 
 class _NormalizeReLU(torch.autograd.Function):
@@ -88,13 +117,35 @@ class _NormalizeReLU(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
         input, weight = ctx.saved_tensors
-        output = ctx.made.output()
+        grad = torch.ops.aten.threshold_backward(grad, ctx.made.output(), 0)
         mean, inverse = ctx.made.statistics
-        grad = torch.ops.aten.threshold_backward(grad, output, 0)
         # all that needed the output stands behind this in backward's order
-        del output
-        ctx.made.forget()
-        grads = torch.ops.aten.native_batch_norm_backward(
-            grad, input, weight, None, None, mean, inverse, True, ctx.made.eps, [True, True, True]
-        )
-        return *grads, None, None
+        ctx.made.forget(_is_last_pass())
+        return *_normalize_backward(grad, input, weight, mean, inverse), None, None
+
+
+def _normalize_backward(grad, input, weight, mean, inverse):
+    """
+    Gradients of input, weight and bias of batch normalization, the first one in place of ``grad``.
+
+    In blocks of rows, because the operation of torch takes as much memory again as its input.
+    """
+    mean, inverse = mean.to(weight.dtype), inverse.to(weight.dtype)
+    step = max(1, BLOCK_ELEMENTS // input.shape[1])
+    pairs = list(zip(grad.split(step), input.split(step)))
+    grad_bias, grad_weight = torch.zeros_like(weight), torch.zeros_like(weight)
+    for some, rows in pairs:
+        grad_bias += some.sum(dim=0, dtype=weight.dtype)
+        grad_weight += ((rows - mean) * some).sum(dim=0)
+    grad_weight *= inverse
+    scale, shift = weight * inverse, grad_bias / len(input)
+    slope = grad_weight * inverse / len(input)
+    for some, rows in pairs:
+        some.copy_((some - shift - (rows - mean) * slope) * scale)
+    return grad, grad_weight, grad_bias
+
+
+def _is_last_pass():
+    """Whether backward frees what was kept; not so if it shall retain the graph, or where torch does not tell."""
+    keeps = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return keeps is not None and not keeps()

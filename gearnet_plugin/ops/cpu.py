@@ -16,6 +16,8 @@ may be float32 while rows are bfloat16: products then accumulate in float32, and
 blocks.
 """
 
+import functools
+
 import torch
 from torch import Tensor
 from torch.library import custom_op
@@ -43,7 +45,9 @@ def segment_linear(input, weight, bias, segments):
 def segment_linear_pair(inputs, weight, bias, segments):
     """Two of them by the same matrix, in one product: two of [N, q]. Defined in :mod:`.reference`."""
     # of a small graph it takes longer to read the matrix than to multiply by it
-    return _segment_linear_of(inputs, weight, bias, segments).chunk(2)
+    output = _segment_linear_of(inputs, weight, bias, segments)
+    # slices, as those of `chunk` must not be changed in place, which an activation may do
+    return output[: len(output) // 2], output[len(output) // 2 :]
 
 
 def _segment_linear_of(inputs, weight, bias, segments):
@@ -130,6 +134,21 @@ _gather_sum.register_autograd(_gather_sum_backward, setup_context=_gather_sum_se
 # === sums over relations, mapped ===
 
 
+def _once(backward):
+    """A backward that is not differentiable, and says so. (torch's own decorator cannot take lists of gradients.)"""
+
+    @functools.wraps(backward)
+    def checked(ctx, grad):
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "gradients of gradients (create_graph=True) are computed by backend `reference` only; give it to the "
+                "encoder"
+            )
+        return backward(ctx, grad)
+
+    return checked
+
+
 def _stacked(inputs, ways, width):
     """Sums of all inputs below each other, relations side by side: [rows, width]."""
     sums = [_bag(x.contiguous(), *ways[2 * i : 2 * i + 2]).view(-1, width) for i, x in enumerate(inputs)]
@@ -178,7 +197,7 @@ def _segment_linear_setup(ctx, inputs, output):
     ctx.save_for_backward(weight, *rows, *ways, *back)
 
 
-@torch.autograd.function.once_differentiable
+@_once
 def _segment_linear_grad(ctx, grad):
     weight, *rest = ctx.saved_tensors
     n = ctx.num_input
@@ -268,7 +287,6 @@ def _edge_linear_backward(
     merge_index, merge_offsets, out_index, out_offsets, index, offsets, pair, target = back
     told = _bag(grad, out_index, out_offsets)  # [N, q]
     spoken = _bag(grad, ways[0], ways[1])  # [P, q]
-    merged = _bag(input, merge_index, merge_offsets)  # [P, p]
     first, rest = _less_the_first(weight, p)
     # the maps of the bins below each other: [(A - 1) q, p]
     rest = rest.to(dtype).view(q, -1, p).transpose(0, 1).reshape(-1, p)
@@ -276,8 +294,11 @@ def _edge_linear_backward(
     grad_merged = (told @ first.to(dtype)).index_select(0, target)
     for block, sums in _blocks(spoken, index, offsets, reach):
         grad_merged[block].addmm_(sums, rest[: sums.shape[1]])
-        _add_product(grad_rest[: sums.shape[1]], sums.t(), merged[block])
-    del spoken, merged
+        # the rows of the block alone, since all of them are as large as the input
+        begin, end = merge_offsets[block.start], merge_offsets[block.stop]
+        merged = _bag(input, merge_index[begin:end], merge_offsets[block.start : block.stop + 1] - begin)
+        _add_product(grad_rest[: sums.shape[1]], sums.t(), merged)
+    del spoken
     grad_input = grad_merged.index_select(0, pair)
     del grad_merged
     grad_self = input.new_empty(0)
@@ -314,7 +335,7 @@ def _edge_linear_setup(ctx, inputs, output):
     ctx.save_for_backward(input, weight, self_weight, *ways, *back)
 
 
-@torch.autograd.function.once_differentiable
+@_once
 def _edge_linear_grad(ctx, grad):
     input, weight, self_weight, *known = ctx.saved_tensors
     ways, back = known[: ctx.num_way], known[ctx.num_way :]
