@@ -4,9 +4,10 @@ import json
 import os
 
 import pytest
+import torch
 import yaml
 
-from gearnet_plugin.engine import ConfigError, RunOptions, run
+from gearnet_plugin.engine import ConfigError, RunOptions, precision, run
 from gearnet_plugin.engine.command import main
 from gearnet_plugin.engine.config import override, parse, render
 from tiny_run import CONFIG
@@ -44,6 +45,20 @@ def test_own_argument_goes_before_the_setting(tmp_path):
     """A precision that the encoder was given is not changed."""
     _, recorded = go(tmp_path / "out", *EDGES, "engine.precision=bf16", "task.model.precision=fp32")
     assert "'precision': 'fp32'" in recorded
+
+
+def test_tf32_does_not_outlive_its_run():
+    """The switch belongs to the process: a run that names another precision turns it off, one that names none asks
+    nothing."""
+    flags = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [flag.allow_tf32 for flag in flags]
+    try:
+        for name, expected in [("tf32", True), (None, True), ("fp32", False), ("tf32", True), ("bf16", False)]:
+            precision.apply({"engine": {"precision": name}}, torch.device("cuda"))
+            assert [flag.allow_tf32 for flag in flags] == [expected, expected]
+    finally:
+        for flag, value in zip(flags, before):
+            flag.allow_tf32 = value
 
 
 def test_tf32_on_a_cpu_is_told(tmp_path):

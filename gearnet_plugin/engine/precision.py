@@ -38,13 +38,15 @@ def fill_in(config):
 
 
 def apply(config, device):
-    """Let products of float32 matrices be rounded on a GPU where the configuration says so."""
-    if config["engine"].get("precision") != "tf32":
+    """Let products of float32 matrices be rounded on a GPU where the configuration says so, and not where it says
+    another precision: the switch belongs to the process, in which another run may have set it."""
+    precision = config["engine"].get("precision")
+    if precision is None:
         return
     if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = True
-        torch.backends.cudnn.allow_tf32 = True
-    else:
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    elif precision == "tf32":
         logger.warning("engine.precision `tf32` means something on GPUs only; this run computes in float32")
 
 

@@ -111,7 +111,10 @@ class _ResidueGraph:
 
     @property
     def has_unit_weights(self):
-        """Whether all edges weigh 1 because this package made them so (no look at the values)."""
+        """
+        Whether this package gave all edges the weight 1. No look at the values: who computes with edges asks
+        ``edge_weight``, which somebody may have changed since.
+        """
         return self.__dict__.get("_unit_weights", False)
 
     @property
@@ -467,6 +470,11 @@ ResidueProtein.packed_type = PackedResidueProtein
 
 def _check_edges(graphs, keys):
     """Edges of proteins that are packed should come from one construction."""
+    relations = {None if graph.num_relation is None else int(graph.num_relation) for graph in graphs}
+    if len(relations) > 1:
+        found = ", ".join("none" if number is None else str(number) for number in sorted(relations, key=str))
+        raise ValueError("the proteins of a batch should have edges of one construction, but their numbers of "
+                         "relations differ: %s. Construct the graph of all of them, or of none" % found)
     with_codes = [graph for graph in graphs if "edge_code" in graph.meta_dict]
     if not with_codes:
         return

@@ -45,14 +45,17 @@ class ResidueGraphConstruction(layers.GraphConstruction, core.Configurable):
                  max_residues=None, max_edges=None):
         # not the host's constructor: it would record its own arguments in place of ours
         torch.nn.Module.__init__(self)
+        for name, given in [("node_layers", node_layers), ("edge_layers", edge_layers)]:
+            if given is not None and not isinstance(given, (list, tuple, torch.nn.ModuleList)):
+                raise ValueError("%s should be a list of layers, but found a single `%s`"
+                                 % (name, type(given).__name__))
         self.node_layers = torch.nn.ModuleList(node_layers or ())
         self.edge_layers = torch.nn.ModuleList(edge_layers or ())
         self.edge_feature = edge_feature
         if gaps not in ("index", "number"):
             raise ValueError("gaps should be `index` or `number`, but found `%s`" % gaps)
-        if edge_feature is not None and not hasattr(self, "edge_%s" % edge_feature):
-            known = sorted(name[5:] for name in dir(self) if name.startswith("edge_")
-                           and name not in ("edge_layers", "edge_feature"))
+        if edge_feature is not None and not callable(getattr(type(self), "edge_%s" % edge_feature, None)):
+            known = sorted(name[5:] for name in dir(type(self)) if name.startswith("edge_"))
             raise ValueError("Unknown edge feature `%s`. Known are %s and None; a subclass defines its own as a method "
                              "`edge_%s`" % (edge_feature, ", ".join("`%s`" % k for k in known), edge_feature))
         for name, limit in [("max_residues", max_residues), ("max_edges", max_edges)]:
@@ -116,6 +119,9 @@ class ResidueGraphConstruction(layers.GraphConstruction, core.Configurable):
                 everything and keeping these residues, without the work for the others.
         """
         _check_batch(graph)
+        if keep is not None and (keep.dtype != torch.bool or keep.shape != (int(graph.num_residue),)):
+            raise ValueError("keep should be a mask of residues of shape (%d,), but found %s of shape %s"
+                             % (graph.num_residue, keep.dtype, tuple(keep.shape)))
         self._check_residues(graph, keep)
         _check_positions(graph)
         if not isinstance(graph, PackedResidueProtein):
@@ -206,9 +212,34 @@ def _foreign_part(layer, graph, keep):
         raise ValueError("edge layer `%s` found no edges with relations in the graph. Residue proteins have no bonds; "
                          "edges between residues come from `SequentialEdge`, `SpatialEdge` and `KNNEdge`"
                          % type(layer).__name__)
+    edge_list = edge_list.long()
+    _check_edge_list(layer, graph, edge_list, int(num_relation))
     if keep is not None:
         edge_list = edge_list[keep[edge_list[:, 0]] & keep[edge_list[:, 1]]]
     return edges.part_of(graph, edge_list), int(num_relation)
+
+
+def _check_edge_list(layer, graph, edge_list, num_relation):
+    """Refuse edges that would be summed to the wrong node or relation."""
+    name = type(layer).__name__
+    if edge_list.dim() != 2 or edge_list.shape[1] != 3:
+        raise ValueError("edge layer `%s` should return edges of shape (E, 3), source, target and relation, but "
+                         "found %s" % (name, tuple(edge_list.shape)))
+    if not len(edge_list):
+        return
+    low, high = edge_list[:, :2].aminmax()
+    relation_low, relation_high = edge_list[:, 2].aminmax()
+    if relation_low < 0 or relation_high >= num_relation:
+        raise ValueError("edge layer `%s` returned %d as the number of its relations, so that they should be in 0..%d, "
+                         "but found %d..%d" % (name, num_relation, num_relation - 1, relation_low, relation_high))
+    if low < 0 or high >= graph.num_node:
+        raise ValueError("edge layer `%s` should return node numbers in 0..%d, but found %d..%d"
+                         % (name, graph.num_node - 1, low, high))
+    protein = graph.node2graph[edge_list[:, :2]]
+    across = (protein[:, 0] != protein[:, 1]).sum()
+    if across:
+        raise ValueError("edge layer `%s` returned %d edges between different proteins of the batch; node numbers are "
+                         "those of the whole batch" % (name, across))
 
 
 def _check_size(sizes, limit, name, what):

@@ -1,12 +1,23 @@
 """The relational graph convolution of GearNet."""
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from gearnet_plugin import ops
 from gearnet_plugin.graphs import topology
 from torchdrug import core, layers
 from torchdrug.core import Registry as R
+
+
+def check_linear(linear):
+    """Raise ValueError for what was put in place of a linear map and computes something else than its matrix says."""
+    if type(linear).forward is not nn.Linear.forward:
+        raise ValueError(
+            "the convolution multiplies by the matrix of its linear map and never calls it, so what `%s` does in its "
+            "own forward would have no effect. Keep `nn.Linear`; parametrizations of its weight "
+            "(`torch.nn.utils.parametrize`) work" % type(linear).__name__
+        )
 
 
 @R.register("layers.RelationalGeometricConv")
@@ -48,6 +59,7 @@ class RelationalGeometricConv(layers.GeometricRelationalGraphConv, core.Configur
             Both of shape :math:`(N, output\\_dim)`
         """
         dtype = input.dtype if dtype is None else dtype
+        check_linear(self.linear)
         weight, bias = self.linear.weight, self.linear.bias
         if edges is None:
             update, told = ops.segment_linear(messages.to(dtype), weight, bias, segments), None
@@ -70,10 +82,13 @@ class RelationalGeometricConv(layers.GeometricRelationalGraphConv, core.Configur
         Returns:
             Tensor: edges of shape :math:`(E, output\\_dim)`
         """
+        check_linear(self.linear)
+        check_linear(self.self_loop)
         weight, self_weight = self.linear.weight, self.self_loop.weight
         bias = self.linear.bias + self.self_loop.bias
         norm = self.batch_norm
-        if norm and not norm.training and norm.track_running_stats and not torch.is_grad_enabled():
+        known = isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.track_running_stats
+        if known and not norm.training and not torch.is_grad_enabled():
             # the statistics are known, so that normalization is part of the linear map
             scale = (norm.running_var + norm.eps).rsqrt()
             scale = scale * norm.weight if norm.affine else scale
@@ -85,7 +100,7 @@ class RelationalGeometricConv(layers.GeometricRelationalGraphConv, core.Configur
             else:
                 output = ops.edge_linear(input, weight, self_weight, bias, topology)
                 output.mul_(scale.to(output.dtype)).add_(shift.to(output.dtype))
-            return output.relu_() if self.activation is F.relu else self._activate(output)
+            return output.relu_() if self.activation is F.relu else self.activate(output)
         output = ops.edge_linear(input, weight, self_weight, bias, topology)
         if recomputed is not None and norm and len(output) and recomputed.can_normalize(norm, self.activation):
             return recomputed.normalize(output, norm)
@@ -93,13 +108,14 @@ class RelationalGeometricConv(layers.GeometricRelationalGraphConv, core.Configur
 
     def finish(self, output):
         """Batch normalization and activation."""
-        return self._activate(self.batch_norm(output) if self.batch_norm else output)
+        return self.activate(self.batch_norm(output) if self.batch_norm else output)
 
-    def _activate(self, output):
+    def activate(self, output):
+        """The activation function, or nothing where there is none."""
         return self.activation(output) if self.activation else output
 
     def message_and_aggregate(self, graph, input):
-        if not getattr(graph, "has_unit_weights", False):
+        if not getattr(graph, "has_unit_weights", False) or not bool((graph.edge_weight == 1).all()):
             # a weighted or foreign graph: TorchDrug's own sparse product
             return super().message_and_aggregate(graph, input)
         if graph.num_relation != self.num_relation:

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from gearnet_plugin.layers.conv import check_linear
 from gearnet_plugin.ops import kernel
 from torchdrug import layers
 
@@ -49,6 +50,7 @@ class RelationalConv(nn.Module):
         Returns:
             Tensor: nodes of shape :math:`(N, output\\_dim)`, of the type of ``messages``
         """
+        check_linear(self.linear)
         weight, bias, rows = self.linear.weight, self.linear.bias, messages.to(dtype)
         if edges is None:
             output = ops.segment_linear(rows, weight, bias, segments)
@@ -72,6 +74,7 @@ class RelationalConv(nn.Module):
         Returns:
             Tensor: edges of shape :math:`(E, output\\_dim)`
         """
+        check_linear(self.linear)
         norm = self.batch_norm
         output = ops.edge_linear(input, self.linear.weight, None, self.linear.bias, topology)
         if recomputed is not None and norm and len(output) and recomputed.can_normalize(norm, self.activation):

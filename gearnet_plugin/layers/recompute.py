@@ -130,7 +130,8 @@ def _normalize_backward(grad, input, weight, mean, inverse):
 
     In blocks of rows, because the operation of torch takes as much memory again as its input.
     """
-    mean, inverse = mean.to(weight.dtype), inverse.to(weight.dtype)
+    kind, own = weight.dtype, torch.promote_types(weight.dtype, torch.float32)
+    mean, inverse, weight = mean.to(own), inverse.to(own), weight.to(own)
     step = max(1, BLOCK_ELEMENTS // input.shape[1])
     pairs = list(zip(grad.split(step), input.split(step)))
     grad_bias, grad_weight = torch.zeros_like(weight), torch.zeros_like(weight)
@@ -142,7 +143,7 @@ def _normalize_backward(grad, input, weight, mean, inverse):
     slope = grad_weight * inverse / len(input)
     for some, rows in pairs:
         some.copy_((some - shift - (rows - mean) * slope) * scale)
-    return grad, grad_weight, grad_bias
+    return grad, grad_weight.to(kind), grad_bias.to(kind)
 
 
 def _is_last_pass():

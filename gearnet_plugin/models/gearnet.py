@@ -42,7 +42,8 @@ class GearNetEncoder(nn.Module, core.Configurable):
         backend (str, optional): what computes, see :func:`gearnet_plugin.ops.choose`. Weights and state dict do not
             depend on it.
         precision (str, optional): ``bf16`` keeps edges and sums messages in bfloat16, with products accumulated in
-            float32; nodes and parameters stay float32. ``fp32`` or None: all in the type of the input.
+            float32; nodes and parameters stay float32. ``fp32`` or None: all in the type of the input; None under
+            torch's autocast to bfloat16 is ``bf16``.
     """
 
     def __init__(self, input_dim, hidden_dims, num_relation, edge_input_dim=None, num_angle_bin=None, short_cut=False,
@@ -50,7 +51,8 @@ class GearNetEncoder(nn.Module, core.Configurable):
                  precision=None):
         super().__init__()
         hidden_dims = list(hidden_dims) if isinstance(hidden_dims, Sequence) else [hidden_dims]
-        checks.check_options(readout, backend, precision, DTYPES, num_angle_bin, edge_input_dim)
+        checks.check_sizes(input_dim, hidden_dims, num_relation, num_angle_bin, edge_input_dim)
+        checks.check_options(readout, backend, precision, DTYPES, num_angle_bin, edge_input_dim, activation)
         self.backend = backend
         self.precision = precision
         self.input_dim = input_dim
@@ -92,17 +94,18 @@ class GearNetEncoder(nn.Module, core.Configurable):
         """
         checks.check_graph(graph, input, self.input_dim, self.num_relation)
         chosen = ops.choose(self.backend, input.device)
-        dtype = DTYPES[self.precision] or input.dtype
+        dtype = checks.message_type(self.precision, DTYPES, input)
+        own_types, input = checks.without_autocast(input, self.layers[0].linear.weight)
         relations = topology.RelationTopology(graph.edge_list, int(graph.num_node), self.num_relation)
         angles = None
         if self.num_angle_bin:
             edge_hidden = checks.edge_features(graph, self.edge_dims[0], dtype)
-            angles = topology.PairTopology(graph.edge_list, graph.node_position, self.num_angle_bin)
-        weight = None if getattr(graph, "has_unit_weights", False) else graph.edge_weight.unsqueeze(-1)
+            angles = topology.PairTopology(graph.edge_list, checks.check_positions(graph), self.num_angle_bin)
+        weight = checks.edge_weights(graph)
 
         hiddens = []
         hidden = input
-        with Recomputed() as recomputed:
+        with own_types, Recomputed(twice=self.backend == "reference") as recomputed:
             for i, layer in enumerate(self.layers):
                 messages, segments = hidden, relations.nodes
                 if weight is not None:
@@ -115,7 +118,7 @@ class GearNetEncoder(nn.Module, core.Configurable):
                 if self.short_cut and output.shape == hidden.shape:
                     output = output + hidden
                 if told is not None:
-                    output = output + layer.activation(told)
+                    output = output + layer.activate(told)
                 if self.batch_norm:
                     output = self.batch_norms[i](output)
                 hiddens.append(output)

@@ -15,7 +15,7 @@ from gearnet_plugin.ops.kernel import DegreeTopology
 from torchdrug import core, layers
 from torchdrug.core import Registry as R
 
-from .checks import check_graph, check_options, edge_features
+from . import checks
 
 # type in which messages are summed and mapped; None is that of the input
 DTYPES = {None: None, "fp32": None, "bf16": torch.bfloat16}
@@ -60,7 +60,8 @@ class GearNetIEConvEncoder(nn.Module, core.Configurable):
         backend (str, optional): what computes, see :func:`gearnet_plugin.ops.choose`; ``reference`` makes the matrices
             of all edges. Weights and state dict do not depend on it.
         precision (str, optional): ``bf16`` keeps edges and sums messages in bfloat16, with products accumulated in
-            float32; nodes and parameters stay float32. ``fp32`` or None: all in the type of the input.
+            float32; nodes and parameters stay float32. ``fp32`` or None: all in the type of the input; None under
+            torch's autocast to bfloat16 is ``bf16``.
     """
 
     def __init__(
@@ -86,7 +87,8 @@ class GearNetIEConvEncoder(nn.Module, core.Configurable):
     ):
         super().__init__()
         hidden_dims = list(hidden_dims) if isinstance(hidden_dims, Sequence) else [hidden_dims]
-        check_options(readout, backend, precision, DTYPES, num_angle_bin, edge_input_dim)
+        checks.check_sizes(input_dim, hidden_dims, num_relation, num_angle_bin, edge_input_dim, embedding_dim)
+        checks.check_options(readout, backend, precision, DTYPES, num_angle_bin, edge_input_dim, activation)
         geometry.check(frames)
         self.input_dim = input_dim
         self.embedding_dim = embedding_dim = embedding_dim or 0
@@ -140,18 +142,19 @@ class GearNetIEConvEncoder(nn.Module, core.Configurable):
             dict: ``node_feature`` of shape :math:`(N, output\\_dim)`, ``graph_feature`` of shape
             :math:`(B, output\\_dim)`
         """
-        check_graph(graph, input, self.input_dim, self.num_relation)
-        dtype = DTYPES[self.precision] or input.dtype
+        checks.check_graph(graph, input, self.input_dim, self.num_relation)
+        dtype = checks.message_type(self.precision, DTYPES, input)
+        own_types, input = checks.without_autocast(input, self.layers[0].linear.weight)
         edge_hidden = None
         if self.num_angle_bin:
-            edge_hidden = edge_features(graph, self.edge_dims[0], dtype)
+            edge_hidden = checks.edge_features(graph, self.edge_dims[0], dtype)
         known = _Known(self, graph, input)
 
         hidden = input
-        if self.embedding_dim > 0:
-            hidden = self.embedding_batch_norm(self.linear(hidden))
         hiddens = []
-        with Recomputed() as recomputed:
+        with own_types, Recomputed(twice=self.backend == "reference") as recomputed:
+            if self.embedding_dim > 0:
+                hidden = self.embedding_batch_norm(self.linear(hidden))
             for i in range(len(self.layers)):
                 if self.num_angle_bin:
                     edge_hidden = self.edge_layers[i].edges(edge_hidden, known.angles, known.ops, recomputed)
@@ -196,13 +199,10 @@ class _Known:
         edge_list, num_node = graph.edge_list, int(graph.num_node)
         self.ops = ops.choose(encoder.backend, input.device)
         self.source = edge_list[:, 0]
-        self.weight = None if getattr(graph, "has_unit_weights", False) else graph.edge_weight.unsqueeze(-1)
+        self.weight = checks.edge_weights(graph)
         self.relations = topology.RelationTopology(edge_list, num_node, encoder.num_relation)
-        if (encoder.num_angle_bin or encoder.use_ieconv) and getattr(graph, "node_position", None) is None:
-            raise ValueError(
-                "edge message passing and IEConv need `node_position`: Cα coordinates in Å of shape "
-                "(N, 3). Proteins made from a sequence have none."
-            )
+        if encoder.num_angle_bin or encoder.use_ieconv:
+            checks.check_positions(graph)
         if encoder.num_angle_bin:
             self.angles = topology.PairTopology(edge_list, graph.node_position, encoder.num_angle_bin)
         if encoder.use_ieconv:
