@@ -173,5 +173,5 @@ def test_wrong_arguments():
         MultiviewContrastive(encoder(), [], [geometry.IdentityNode()])
     with pytest.raises(ValueError, match="noise_funcs should name at least one function"):
         MultiviewContrastive(encoder(), [geometry.IdentityNode()], [])
-    with pytest.raises(ValueError, match="tau should be positive, but found 0"):
+    with pytest.raises(ValueError, match="tau should be a positive number, but found 0"):
         task(tau=0)

@@ -30,7 +30,8 @@ def task(crops=None, noises=None, construct=construction, **kwargs):
     )
     crops = crops or [geometry.SubsequenceNode(20), geometry.SubspaceNode("residue", 8.0, 8), geometry.IdentityNode()]
     noises = noises or [geometry.IdentityNode(), geometry.RandomEdgeMask(0.15)]
-    return MultiviewContrastive(encoder, crops, noises, graph_construction_model=construct(), **kwargs)
+    model = kwargs.pop("model", encoder)
+    return MultiviewContrastive(model, crops, noises, graph_construction_model=construct(), **kwargs)
 
 
 def view_of(ours, graph, number=1):
@@ -308,9 +309,32 @@ def test_wrong_arguments():
         (dict(crops=[geometry.SubspaceNode("residue", 5.0, 0)]), "min_neighbor of `SubspaceNode` should be at least 1"),
         (dict(crops=[geometry.SubspaceNode("residue", 0, 5)]), "min_radius of `SubspaceNode` should be positive"),
         (dict(noises=[geometry.RandomEdgeMask(1.5)]), "mask_rate of `RandomEdgeMask` should be in 0..1, but found 1.5"),
+        (dict(crops=["SubsequenceNode"]), "crop_funcs should be a list of functions, .*found 'SubsequenceNode' in it"),
+        (dict(crops=geometry.SubsequenceNode(9)), "crop_funcs should be a list .*, but found a single `Subs"),
+        (dict(tau=float("nan")), "tau should be a positive number, but found nan"),
+        (dict(tau="0.07"), "tau should be a positive number, but found '0.07'"),
+        (dict(num_mlp_layer=0), "num_mlp_layer should be a whole number of at least 1, but found 0"),
+        (dict(gather_negatives="false"), "gather_negatives should be true or false, but found 'false'"),
+        (dict(seed="7"), "seed should be a whole number, or None .*found '7'"),
+        (dict(model=Half()), "model should have an `output_dim`.* but `Half` has none"),
     ]:
         with pytest.raises(ValueError, match=message):
             task(**arguments)
+
+
+def test_views_of_a_single_row_end_no_run(caplog):
+    """A batch that is one residue, or one edge, teaches nothing but goes on; its loss reaches every parameter."""
+    single = {"graph": ResidueProtein.pack([chain(1)])}
+    ours = task(crops=[geometry.SubsequenceNode(20)], noises=[geometry.IdentityNode()])
+    ours.train()
+    loss, metric = ours(single)
+    ours(single)
+    loss.backward()
+    assert loss == 0 and metric["retrieval accuracy"] == 0
+    assert all((p.grad == 0).all() for p in ours.parameters())
+    assert len([r for r in caplog.records if "single residue or edge" in r.message]) == 1
+    assert set(metric) == set(ours({"graph": ResidueProtein.pack([chain(30), chain(31, 1)])})[1])
+    assert torch.isfinite(ours.eval()(single)[0])
 
 
 def test_atom_graphs_are_refused_for_draws_per_protein():

@@ -224,6 +224,10 @@ def test_features_that_tell(caplog):
         ({"num_sample": 0}, "num_sample should be a whole number of at least 1, but found 0"),
         ({"num_mlp_layer": 0}, "num_mlp_layer should be a whole number of at least 1, but found 0"),
         ({"num_sample": 2.5}, "num_sample should be a whole number of at least 1, but found 2.5"),
+        ({"replacement": "false"}, "replacement should be true or false, but found 'false'"),
+        ({"self_loops": None}, "self_loops should be true or false, but found None"),
+        ({"signed": "false"}, "signed should be true or false, but found 'false'"),
+        ({"seed": 1.5}, "seed should be a whole number, or None for that of the run, but found 1.5"),
         ({"num_class": 1}, "num_class should be a whole number of at least 2, but found 1"),
         ({"order": "ijkt"}, "order should be `stock` or `path`, but found `ijkt`"),
         ({"draws": "local"}, "draws should be `structure` or `global`, but found `local`"),
@@ -231,8 +235,9 @@ def test_features_that_tell(caplog):
     ],
 )
 def test_wrong_arguments_of_edges(arguments, message):
+    own = {"order", "signed"}
     for name in EDGES:
-        if ("num_class" in arguments and name == "distance") or ("order" in arguments and name != "dihedral"):
+        if ("num_class" in arguments and name == "distance") or (arguments.keys() & own and name != "dihedral"):
             continue
         with pytest.raises(ValueError, match=message):
             task(name, **arguments)
@@ -243,6 +248,8 @@ def test_wrong_arguments_of_edges(arguments, message):
     [
         ({"mask_rate": 0}, "mask_rate should be above 0 and at most 1, but found 0"),
         ({"mask_rate": 1.5}, "mask_rate should be above 0 and at most 1, but found 1.5"),
+        ({"mask_rate": "0.15"}, "mask_rate should be above 0 and at most 1, but found '0.15'"),
+        ({"mask_rate": None}, "mask_rate should be above 0 and at most 1, but found None"),
         ({"mask": "zero"}, "mask should be `glycine` or `token`, but found `zero`"),
         ({"mask": "token", "graph_construction_model": None}, "mask=`token` needs a `graph_construction.*found none"),
         ({"num_mlp_layer": 0}, "num_mlp_layer should be a whole number of at least 1, but found 0"),

@@ -24,7 +24,7 @@ class CombinedPretraining(tasks.Task, core.Configurable):
     running statistics of BatchNorm average over the views of all objectives.
 
     Metrics carry the name of their objective: ``EdgeDistancePrediction mean squared error``. One that is named twice
-    gets a number: ``EdgeDistancePrediction2``.
+    gets a number: ``EdgeDistancePrediction2``; both draw the same, unless one is given a ``seed`` of its own.
 
     In the state dict the encoder is ``model.*``, once, and what else an objective holds ``objectives.<name>.*``.
 

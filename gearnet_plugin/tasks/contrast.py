@@ -1,14 +1,18 @@
 """Multiview contrast: two crops of one protein should be told from crops of other proteins."""
 import logging
+import math
+import numbers
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from gearnet_plugin.graphs import PackedResidueProtein
 from gearnet_plugin.layers import ResidueGraphConstruction
 from gearnet_plugin.tasks import views
 from gearnet_plugin.tasks.drawing import DrawingTask
-from gearnet_plugin.tasks.gathering import gather_rows
+from gearnet_plugin.tasks.gathering import gather_rows, num_ranks
+from gearnet_plugin.tasks.prediction import check_count, check_flag
 from torchdrug import core, models
 from torchdrug.core import Registry as R
 from torchdrug.layers import geometry as host
@@ -63,10 +67,19 @@ class MultiviewContrastive(DrawingTask, core.Configurable):
             if not functions:
                 raise ValueError("%s should name at least one function, but is empty; `layers.geometry.IdentityNode` "
                                  "leaves the protein as it is" % name)
+            if not isinstance(functions, (list, tuple, nn.ModuleList)):
+                raise ValueError("%s should be a list of functions, but found a single `%s`"
+                                 % (name, type(functions).__name__))
             for function in functions:
                 views.check(function, name, draw)
-        if tau <= 0:
-            raise ValueError("tau should be positive, but found %s" % tau)
+        check_count("num_mlp_layer", num_mlp_layer, 1)
+        check_flag("gather_negatives", gather_negatives)
+        number = isinstance(tau, numbers.Real) and not isinstance(tau, bool)
+        if not (number and 0 < tau < math.inf):
+            raise ValueError("tau should be a positive number, but found %r" % (tau,))
+        if getattr(model, "output_dim", None) is None:
+            raise ValueError("model should have an `output_dim`, the width of its representations, but `%s` has none"
+                             % type(model).__name__)
         if draw not in ("batch", "protein"):
             raise ValueError("draw should be `batch` or `protein`, but found `%s`" % draw)
         if directions not in (1, 2):
@@ -78,7 +91,7 @@ class MultiviewContrastive(DrawingTask, core.Configurable):
         self.directions = directions
         self.gather_negatives = gather_negatives
         self._set_draws(draws, seed)
-        self._has_warned = False
+        self._has_warned = self._has_warned_of_size = False
 
     @property
     def encoder(self):
@@ -141,6 +154,8 @@ class MultiviewContrastive(DrawingTask, core.Configurable):
         heads = []
         for number in (1, 2):
             view = self.draw_view(batch["graph"], number)
+            if self._is_too_small(view):
+                return self._nothing(batch["graph"])
             feature = self.encoder(view, view.node_feature.float())["graph_feature"]
             heads.append(F.normalize(self.model.mlp(feature), dim=-1, eps=SMALLEST_NORM))
         first, second = heads
@@ -158,6 +173,20 @@ class MultiviewContrastive(DrawingTask, core.Configurable):
                                      self.model.tau)
         self._warn_of_none(sum(counts))
         return information.view(-1, size).mean(dim=0), hit.to(information).view(-1, size).mean(dim=0), counts
+
+    def _is_too_small(self, view):
+        """Whether a view of the whole batch is a single row, on which BatchNorm cannot be trained."""
+        return self.training and num_ranks() == 1 and (int(view.num_node) == 1 or int(view.num_edge) == 1)
+
+    def _nothing(self, graph):
+        """What :meth:`contrast` returns of a batch that teaches nothing: zeros, connected to all parameters."""
+        if not self._has_warned_of_size:
+            self._has_warned_of_size = True
+            logger.warning("the views of a batch of %d are a single residue or edge, on which BatchNorm cannot be "
+                           "trained: its loss is 0 (said once)", graph.batch_size)
+        zero = 0 * sum(parameter.sum() for parameter in self.parameters())
+        zeros = zero.expand(graph.batch_size)
+        return zeros, torch.zeros_like(zeros), [graph.batch_size]
 
     def chance(self, total):
         """How often guessing finds the other view, among those of ``total`` proteins."""

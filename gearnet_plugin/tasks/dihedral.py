@@ -4,7 +4,7 @@ import math
 
 from gearnet_plugin import geometry
 from gearnet_plugin.tasks.edges import BinnedPrediction
-from gearnet_plugin.tasks.prediction import check_count
+from gearnet_plugin.tasks.prediction import check_count, check_flag
 from torchdrug import core
 from torchdrug.core import Registry as R
 
@@ -72,6 +72,7 @@ class EdgeDihedralPrediction(BinnedPrediction, core.Configurable):
     ):
         super().__init__()
         check_count("num_class", num_class, 2)
+        check_flag("signed", signed)
         if order not in ("stock", "path"):
             raise ValueError("order should be `stock` or `path`, but found `%s`" % order)
         self._set_up_edges(

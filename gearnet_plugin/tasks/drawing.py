@@ -1,5 +1,7 @@
 """What the tasks that draw random numbers share: where the numbers come from, and which epoch they belong to."""
 
+import numbers
+
 from gearnet_plugin.graphs.draws import GlobalDraws, StructureDraws
 from torchdrug import tasks
 
@@ -33,6 +35,8 @@ class DrawingTask(tasks.Task):
         """
         if draws not in ("structure", "global"):
             raise ValueError("draws should be `structure` or `global`, but found `%s`" % draws)
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, numbers.Integral)):
+            raise ValueError("seed should be a whole number, or None for that of the run, but found %r" % (seed,))
         self.draws = GlobalDraws() if draws == "global" else StructureDraws(0 if seed is None else seed)
         self._own_seed = seed is not None
         self._epoch = None

@@ -5,7 +5,7 @@ import math
 import torch
 
 from gearnet_plugin.graphs import walks
-from gearnet_plugin.tasks.prediction import Hidden, SelfPrediction, check_count
+from gearnet_plugin.tasks.prediction import Hidden, SelfPrediction, check_count, check_flag
 
 
 class HiddenEdgePrediction(SelfPrediction):
@@ -37,6 +37,7 @@ class HiddenEdgePrediction(SelfPrediction):
         seed,
     ):
         check_count("num_sample", num_sample, 1)
+        check_flag("self_loops", self_loops)
         if remove not in ("sampled", "pair"):
             raise ValueError("remove should be `sampled` or `pair`, but found `%s`" % remove)
         self._set_up(

@@ -69,6 +69,7 @@ class SelfPrediction(DrawingTask):
             num_output (int): width of a prediction; 1 for a number
         """
         check_count("num_mlp_layer", num_mlp_layer, 1)
+        check_flag("replacement", replacement)
         width = getattr(model, "node_output_dim", None) or getattr(model, "output_dim", None)
         if width is None:
             raise ValueError(
@@ -156,7 +157,7 @@ class SelfPrediction(DrawingTask):
         draws = self.begin_draws()
         graph = batch["graph"]
         if self.max_length is not None:
-            graph = graph.subresidue(subsequence_mask(graph, self.max_length, draws, "truncate"))
+            graph = graph.subresidue(subsequence_mask(graph, self.max_length, draws, self.stream + " truncate"))
         graph = self.build(graph)
         pool = self.pool(graph)
         # numbers are keyed by the proteins as they came
@@ -226,6 +227,12 @@ def check_count(name, value, least):
     """Raise ValueError unless an argument is a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError("%s should be a whole number of at least %d, but found %r" % (name, least, value))
+
+
+def check_flag(name, value):
+    """Raise ValueError unless an argument is true or false; the text ``"false"`` would count as true."""
+    if not isinstance(value, bool):
+        raise ValueError("%s should be true or false, but found %r" % (name, value))
 
 
 # === scores ===

@@ -1,6 +1,7 @@
 """Residue type prediction: what was the type of a residue that was masked?"""
 
 import dataclasses
+import numbers
 
 import torch
 
@@ -67,8 +68,9 @@ class MaskedResiduePrediction(SelfPrediction, core.Configurable):
         max_length=None,
     ):
         super().__init__()
-        if not 0 < mask_rate <= 1:
-            raise ValueError("mask_rate should be above 0 and at most 1, but found %s" % mask_rate)
+        number = isinstance(mask_rate, numbers.Real) and not isinstance(mask_rate, bool)
+        if not (number and 0 < mask_rate <= 1):
+            raise ValueError("mask_rate should be above 0 and at most 1, but found %r" % (mask_rate,))
         if mask not in ("glycine", "token"):
             raise ValueError("mask should be `glycine` or `token`, but found `%s`" % mask)
         if mask == "token":

@@ -34,6 +34,10 @@ def noise_mask(noise, graph, draws, stream):
 def check(function, name, draw):
     """Refuse what leaves nothing of a protein, or cannot be drawn for each protein."""
     kind = type(function).__name__
+    if not callable(function):
+        raise ValueError(
+            "%s should be a list of functions, each a mapping with `class`, but found %r in it" % (name, function)
+        )
     known = CROPS if name == "crop_funcs" else NOISES
     level = getattr(function, "entity_level", "residue")
     if draw == "protein" and (type(function) not in known or level != "residue"):
