@@ -304,9 +304,9 @@ def test_errors_inside_constructors_name_the_key():
     config = checked("task.model.readout=max")
     with pytest.raises(ConfigError, match="task.model: GearNetEncoder cannot be built: readout should be"):
         build(config.task, "task")
-    config = checked("task.model.hidden_dims=[a]")
-    with pytest.raises(ConfigError, match=r"task.model: .* TypeError: .*\(\w+.py, line \d+\)"):
-        build(config.task, "task")
+    config = checked("optimizer.lr=a")
+    with pytest.raises(ConfigError, match=r"optimizer: .* TypeError: .*\(\w+.py, line \d+\)"):
+        build(config.optimizer, "optimizer", params=[torch.nn.Parameter(torch.zeros(1))])
 
 
 @pytest.mark.parametrize("file, told", [
