@@ -3,6 +3,7 @@ How fast and how small, against stock TorchDrug in the same process.
 
     python script/benchmark.py data [--quick] [--structures FOLDER] [--out FOLDER]
     python script/benchmark.py encoder [--quick] [--structures FOLDER] [--threads N] [--only PART] [--out FOLDER]
+    python script/benchmark.py ieconv [--quick] [--structures FOLDER] [--threads N] [--out FOLDER]
     python script/benchmark.py readme    # the tables in the README, from what was measured last
 
 Ways are timed turn by turn; a ratio is the median over pairs with its bootstrap interval. What is compared is checked
@@ -27,6 +28,7 @@ PARTS = ("topology", "edge", "plain", "memory", "contrast", "counters", "peer")
 # what a result of each report means
 NOTES = {
     "data": "A result against stock or against one worker is how many times as long that takes.",
+    "ieconv": "A ratio is how many times as long the same encoder takes with a matrix an edge (`backend: reference`).",
     "encoder": "A ratio is how many times as long stock takes, in brackets its 95 % bootstrap interval; graphs are "
     "without 15 % of their edges; a training step is forward, backward and Adam.",
 }
@@ -69,6 +71,22 @@ def encoder(quick, structures, threads, only, out, tiny):
     report["load"] = [start, os.getloadavg()[0]]
     draw(report, os.path.join(out, "encoder.png"))
     write(report, "encoder", out)
+
+
+@main.command()
+@click.option("--quick", is_flag=True, help="The shorter protein only: less than a minute.")
+@click.option("--structures", metavar="FOLDER", help="Take the structures of this folder too, beside the bundled ones.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of torch; all cores by default.")
+@click.option("--out", metavar="FOLDER", default=OUT, show_default=True)
+def ieconv(quick, structures, threads, out):
+    """GearNet-IEConv against its straightforward form: time and memory."""
+    from benchmark_ieconv import measure_ieconv
+
+    report = report_of(measure_ieconv(quick, structures, threads))
+    import torch
+
+    report["threads"] = torch.get_num_threads()
+    write(report, "ieconv", out)
 
 
 def report_of(rows):

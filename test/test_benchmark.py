@@ -138,7 +138,7 @@ def test_readme_holds_what_was_measured(name):
         text = file.read()
     assert benchmark.with_table(text, measured, name) == text
     assert "compiled" in measured["stock"] and not measured["machine"]["changed"]
-    assert name == "data" or os.path.exists(path.replace(".json", ".png"))
+    assert name != "encoder" or os.path.exists(path.replace(".json", ".png"))
 
 
 def test_figure(tmp_path):
@@ -315,3 +315,29 @@ def test_no_report_when_results_differ(tmp_path, threads, monkeypatch):
 def test_parts_of_the_command():
     """The command offers the parts that there are."""
     assert benchmark.PARTS == tuple(benchmark_encoder.PARTS)
+
+
+def test_ieconv_rows(monkeypatch):
+    """Each protein has its rows of time and memory, after a check that refuses what differs."""
+    import benchmark_ieconv
+    from gearnet_plugin.models import GearNetIEConvEncoder
+
+    monkeypatch.setattr(benchmark_ieconv, "WIDTH", 8)
+    monkeypatch.setattr(benchmark_ieconv, "LENGTHS", (46,))
+    monkeypatch.setattr(benchmark_ieconv, "Plan", lambda quick, folder: encoder_plan.Plan(tiny=True))
+    monkeypatch.setattr(
+        benchmark_ieconv, "in_process", lambda code, which, settings: {"plain": 50.0, "ours": 5.0}[which]
+    )
+    rows = list(benchmark_ieconv.measure_ieconv())
+    assert [row.get("met") for row in rows][-1] is True and rows[-1]["result"] == "0.1 (5 of 50 MiB)"
+    assert len(rows) == 3 and all("46" in row["what"] for row in rows)
+    ours = GearNetIEConvEncoder.forward
+
+    def broken(self, graph, input, *args):
+        output = ours(self, graph, input, *args)
+        output["node_feature"] = output["node_feature"] * (1.001 if self.backend == "auto" else 1)
+        return output
+
+    monkeypatch.setattr(GearNetIEConvEncoder, "forward", broken)
+    with pytest.raises(SystemExit, match="outputs differ by .* nothing is reported"):
+        list(benchmark_ieconv.measure_ieconv())
