@@ -104,10 +104,16 @@ def _bag_in(dtype, input, index, offsets):
     return sums
 
 
+# The signatures of the operations are written out as torch names them: before 2.6 it cannot read them from annotations.
+
 # === sums ===
 
 
-@custom_op("gearnet_plugin::gather_sum", mutates_args=())
+@custom_op(
+    "gearnet_plugin::gather_sum",
+    mutates_args=(),
+    schema="(Tensor input, Tensor index, Tensor offsets, Tensor[] transposed) -> Tensor",
+)
 def _gather_sum(input: Tensor, index: Tensor, offsets: Tensor, transposed: list[Tensor]) -> Tensor:
     return _bag(input.contiguous(), index, offsets)
 
@@ -155,7 +161,11 @@ def _stacked(inputs, ways, width):
     return sums[0] if len(sums) == 1 else torch.cat(sums)
 
 
-@custom_op("gearnet_plugin::segment_linear", mutates_args=())
+@custom_op(
+    "gearnet_plugin::segment_linear",
+    mutates_args=(),
+    schema="(Tensor[] inputs, Tensor weight, Tensor bias, Tensor[] ways, Tensor[] back) -> Tensor",
+)
 def _segment_linear(
     inputs: list[Tensor], weight: Tensor, bias: Tensor, ways: list[Tensor], back: list[Tensor]
 ) -> Tensor:
@@ -169,7 +179,11 @@ def _(inputs, weight, bias, ways, back):
     return inputs[0].new_empty(size // weight.shape[1], weight.shape[0])
 
 
-@custom_op("gearnet_plugin::segment_linear_backward", mutates_args=())
+@custom_op(
+    "gearnet_plugin::segment_linear_backward",
+    mutates_args=(),
+    schema="(Tensor grad, Tensor[] inputs, Tensor weight, Tensor[] ways, Tensor[] back) -> (Tensor[], Tensor, Tensor)",
+)
 def _segment_linear_backward(
     grad: Tensor, inputs: list[Tensor], weight: Tensor, ways: list[Tensor], back: list[Tensor]
 ) -> tuple[list[Tensor], Tensor, Tensor]:
@@ -242,7 +256,12 @@ def _less_the_first(weight, width):
     return first, rest.flatten(1)
 
 
-@custom_op("gearnet_plugin::edge_linear", mutates_args=())
+@custom_op(
+    "gearnet_plugin::edge_linear",
+    mutates_args=(),
+    schema="(Tensor input, Tensor weight, Tensor? self_weight, Tensor bias, "
+    "Tensor[] ways, int[] reach, Tensor[] back, int[] back_reach) -> Tensor",
+)
 def _edge_linear(
     input: Tensor,
     weight: Tensor,
@@ -271,7 +290,12 @@ def _(input, weight, self_weight, bias, ways, reach, back, back_reach):
     return input.new_empty(input.shape[0], weight.shape[0])
 
 
-@custom_op("gearnet_plugin::edge_linear_backward", mutates_args=())
+@custom_op(
+    "gearnet_plugin::edge_linear_backward",
+    mutates_args=(),
+    schema="(Tensor grad, Tensor input, Tensor weight, Tensor? self_weight, "
+    "Tensor[] ways, Tensor[] back, int[] reach) -> (Tensor, Tensor, Tensor, Tensor)",
+)
 def _edge_linear_backward(
     grad: Tensor,
     input: Tensor,

@@ -151,7 +151,12 @@ def _sums(features, told, block):
     return sums
 
 
-@custom_op("gearnet_plugin::kernel_sum", mutates_args=())
+@custom_op(
+    "gearnet_plugin::kernel_sum",
+    mutates_args=(),
+    schema="(Tensor features, Tensor rows, Tensor? keep, Tensor weight, Tensor index, "
+    "Tensor[] back, Tensor node, int[] degrees, int num_node) -> Tensor",
+)
 def _kernel_sum(
     features: Tensor,
     rows: Tensor,
@@ -178,7 +183,12 @@ def _(features, rows, keep, weight, index, back, node, degrees, num_node):
     return rows.new_empty(num_node, weight.shape[0])
 
 
-@custom_op("gearnet_plugin::kernel_sum_backward", mutates_args=())
+@custom_op(
+    "gearnet_plugin::kernel_sum_backward",
+    mutates_args=(),
+    schema="(Tensor grad, Tensor features, Tensor rows, Tensor? keep, Tensor weight, Tensor index, "
+    "Tensor[] back, Tensor node, int[] degrees) -> (Tensor, Tensor, Tensor)",
+)
 def _kernel_sum_backward(
     grad: Tensor,
     features: Tensor,
