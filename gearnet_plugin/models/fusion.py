@@ -4,15 +4,19 @@ import os
 
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from gearnet_plugin.datasets import features as cached
 from gearnet_plugin.datasets.feature_cache import FeatureCache
-from torchdrug import core
+from torchdrug import core, layers
 from torchdrug.core import Registry as R
 
-FUSIONS = ("series", "parallel")
+FUSIONS = ("series", "parallel", "cross")
+# of the attention in ESM-GearNet
+NUM_HEADS = 8
+DROPOUT = 0.1
 
-# N residues (= nodes), B proteins, D width of a model's residue features
+# N residues (= nodes), B proteins, L residues of the longest, D width of a model's residue features, C `cross_dim`
 
 
 @R.register("models.SequenceStructureFusion")
@@ -20,8 +24,11 @@ class SequenceStructureFusion(nn.Module, core.Configurable):
     """
     A sequence model, such as ESM, joined with a structure encoder.
 
-    State dict and arithmetic are those of ``FusionNetwork`` of the GearNet and ESM-GearNet repositories: at either
-    setting of ``fusion`` the output is the sequence model's features followed by the encoder's.
+    State dict and arithmetic are those of ``FusionNetwork`` of the GearNet and ESM-GearNet repositories. ``series`` and
+    ``parallel`` give the sequence model's features followed by the encoder's. ``cross`` brings both to one width and
+    lets all features of a protein, two for each residue, attend to each other, in one layer of 8 heads that has no
+    positions and no residual connection; a residue is its two results, a protein the sum of its residues. Its attention
+    takes memory by the square of the length: 39 MB for the weights of one protein of 550 residues.
 
     Sequence models see the residues of the graph they are given. In multiview contrast that is the crop, not the
     protein it is cut from, as in the repositories, and why they crop stretches of sequence only there: residues of a
@@ -36,23 +43,35 @@ class SequenceStructureFusion(nn.Module, core.Configurable):
             ``ProteinConvolutionalNetwork``, or any that returns features of residues and proteins
         structure_model (nn.Module): any encoder of residue graphs
         fusion (str, optional): ``series``: the encoder's node features are the sequence model's residue features, so
-            that its ``input_dim`` has to be their width; ``parallel``: they are those of the graph
+            that its ``input_dim`` has to be their width; ``parallel`` and ``cross``: they are those of the graph
         freeze_sequence (bool, optional): keep the sequence model as it is: no gradients, and eval mode throughout
         features (str, optional): folder of cached features of the frozen sequence model, which then does not run. Made
             by :func:`gearnet_plugin.datasets.features.cache_features`.
+        cross_dim (int, optional): width of the attention of ``cross``, a multiple of 8; the output is twice as wide
     """
 
-    def __init__(self, sequence_model, structure_model, fusion="series", freeze_sequence=False, features=None):
+    def __init__(
+        self, sequence_model, structure_model, fusion="series", freeze_sequence=False, features=None, cross_dim=None
+    ):
         super().__init__()
         _check(sequence_model, structure_model, fusion, freeze_sequence, features)
+        _check_cross(fusion, cross_dim)
         self.sequence_model = sequence_model
         self.structure_model = structure_model
         self.fusion = fusion
         self.freeze_sequence = freeze_sequence
         self.features = features
-        self.output_dim = sequence_model.output_dim + structure_model.output_dim
+        self.cross_dim = cross_dim
         # ProteinLSTM alone has residue features of another width than those of proteins
-        self.node_output_dim = _node_width(sequence_model) + _node_width(structure_model)
+        widths = _node_width(sequence_model), _node_width(structure_model)
+        if fusion == "cross":
+            self.seq_linear = nn.Linear(widths[0], cross_dim)
+            self.struct_linear = nn.Linear(widths[1], cross_dim)
+            self.attn = layers.SelfAttentionBlock(cross_dim, NUM_HEADS, DROPOUT)
+            self.output_dim = self.node_output_dim = 2 * cross_dim
+        else:
+            self.output_dim = sequence_model.output_dim + structure_model.output_dim
+            self.node_output_dim = sum(widths)
         if freeze_sequence:
             sequence_model.requires_grad_(False)
             sequence_model.eval()
@@ -91,10 +110,26 @@ class SequenceStructureFusion(nn.Module, core.Configurable):
         if self.fusion == "series":
             input = residue
         output = self.structure_model(graph, input, all_loss, metric)
+        structure = cached.residue_feature(output)
+        if self.fusion == "cross":
+            node = self._attend(graph, residue, structure)
+            protein = node.new_zeros(graph.batch_size, node.shape[-1]).index_add(0, graph.residue2graph, node)
+            return {"graph_feature": protein, "node_feature": node}
         return {
             "graph_feature": torch.cat([protein, output["graph_feature"]], dim=-1),
-            "node_feature": torch.cat([residue, cached.residue_feature(output)], dim=-1),
+            "node_feature": torch.cat([residue, structure], dim=-1),
         }
+
+    def _attend(self, graph, residue, structure):
+        """Features of both models [N, D] after they attended to each other within each protein [N, 2 C]."""
+        sizes = graph.num_residues.tolist()
+        # without positions their order within a protein is of no account
+        both = [linear(x).split(sizes) for linear, x in [(self.seq_linear, residue), (self.struct_linear, structure)]]
+        padded = [pad_sequence(parts, batch_first=True) for parts in both]
+        length = padded[0].shape[1]
+        mask = torch.arange(length, device=residue.device) < graph.num_residues.unsqueeze(-1)
+        result = self.attn(torch.cat(padded, dim=1), torch.cat([mask, mask], dim=1))
+        return torch.cat([result[:, :length][mask], result[:, length:][mask]], dim=-1)
 
     def _run(self, graph, input, all_loss, metric):
         """Features of residues [N, D] and proteins [B, P] by the sequence model."""
@@ -185,7 +220,7 @@ def _node_width(model):
 def _check(sequence_model, structure_model, fusion, freeze_sequence, features):
     """Raise ValueError for what does not exist or does not go together."""
     if fusion not in FUSIONS:
-        raise ValueError("fusion should be `series` or `parallel`, but found `%s`" % fusion)
+        raise ValueError("fusion should be `series`, `parallel` or `cross`, but found `%s`" % (fusion,))
     for name, model in [("sequence_model", sequence_model), ("structure_model", structure_model)]:
         if not hasattr(model, "output_dim"):
             raise ValueError("%s should have an `output_dim`, but `%s` has none" % (name, type(model).__name__))
@@ -201,3 +236,16 @@ def _check(sequence_model, structure_model, fusion, freeze_sequence, features):
         raise ValueError("features should be the folder of cached features, but found `%s`" % (features,))
     if not freeze_sequence:
         raise ValueError("cached features are those of a frozen sequence model; set freeze_sequence: true")
+
+
+def _check_cross(fusion, cross_dim):
+    if fusion != "cross":
+        if cross_dim is not None:
+            raise ValueError("cross_dim is the width of fusion `cross`, but fusion is `%s`; leave it out" % fusion)
+        return
+    number = isinstance(cross_dim, int) and not isinstance(cross_dim, bool)
+    if not number or cross_dim < 1 or cross_dim % NUM_HEADS:
+        raise ValueError(
+            "fusion `cross` needs a cross_dim that its %d attention heads divide, such as 512, but found `%s`"
+            % (NUM_HEADS, cross_dim)
+        )
