@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import glob
+import logging
 import os
 
 import numpy as np
@@ -13,57 +15,86 @@ import yaml
 from gearnet_plugin.engine import build
 from gearnet_plugin.engine.checkpoint import ENCODER_RECIPE, ENCODER_WEIGHTS, encoder_state, read_state
 from gearnet_plugin.engine.errors import ConfigError
-from gearnet_plugin.engine.mismatch import explain
+from gearnet_plugin.engine.mismatch import describe, explain
 from gearnet_plugin.structures import Structure
 
+from . import published, weight_folder
 from .encoder import LoadedEncoder
+from .without_files import esm_as_in, names_esm
+
+logger = logging.getLogger(__name__)
 
 ACCEPTED = (
     f"Accepted are a run folder with `{ENCODER_WEIGHTS}` and `{ENCODER_RECIPE}`, or a file of weights that "
-    f"has its `{ENCODER_RECIPE}` beside it"
+    f"has its `{ENCODER_RECIPE}` beside it, or the name of published weights"
 )
 # A recipe comes with weights, maybe from somebody else: it may build these, nothing that reads or downloads.
 BUILDABLE = ("models.", "layers.")
 
 
-def load_encoder(name_or_path: str | os.PathLike, device: str | torch.device = "cpu") -> LoadedEncoder:
+def load_encoder(
+    name_or_path: str | os.PathLike, device: str | torch.device = "cpu", download: bool = True
+) -> LoadedEncoder:
     """
     Load a trained encoder, in eval mode, with the graph construction that belongs to it.
 
+    A file without ``encoder.yaml`` is taken for a published one if it has the name of one, or if its weights fit one
+    of their architectures; the graph, which weights do not show, is then assumed to be that of the release, which the
+    log says.
+
     Parameters:
-        name_or_path (str or Path): a run folder, or a file of weights with ``encoder.yaml`` beside it
+        name_or_path (str or Path): a run folder; a file of weights with ``encoder.yaml`` beside it; a published file
+            of weights; or the name of published weights, such as ``mc_gearnet_edge``, see
+            :mod:`gearnet_plugin.embedding.published`. A path that exists wins over a name.
         device (str or torch.device, optional): where it computes
+        download (bool, optional): fetch published weights that are not here; False to use no network
 
     Raises:
-        FileNotFoundError: there is no such run or file; the message names runs that are near
+        FileNotFoundError: there is no such run or file; the message names runs that are near, or what to put where
         ValueError: weights and recipe do not belong together, or one of them is no such file
     """
-    weights = _find_weights(os.path.expanduser(os.fspath(name_or_path)))
-    recipe = os.path.join(os.path.dirname(weights), ENCODER_RECIPE)
-    encoder, construction, version = _build(recipe)
-    _load(encoder, weights, recipe)
+    weights, row = _find(os.path.expanduser(os.fspath(name_or_path)), download)
+    state = _read(weights)
+    path = os.path.join(os.path.dirname(weights), ENCODER_RECIPE)
+    if row is None and os.path.isfile(path):
+        recipe, origin = _read_recipe(path), path
+    else:
+        row = row or _recognise(weights, state)
+        recipe, origin = row.recipe(), f"{row.name} as published"
+    encoder, construction = _build(recipe, origin, state, weights)
+    _load(encoder, state, weights, origin)
     info = {
         "weights": os.path.abspath(weights),
         "encoder": getattr(encoder, "_registry_key", type(encoder).__name__),
         "output_dim": int(encoder.output_dim),
         "num_parameter": sum(p.numel() for p in encoder.parameters()),
-        "gearnet_plugin": version,
+        "gearnet_plugin": recipe.get("gearnet_plugin"),
     }
+    if row is not None:
+        info["published"] = row.name
     loaded = LoadedEncoder(encoder, construction, info)
-    _try_out(loaded, recipe)
+    _try_out(loaded, origin)
     return loaded.to(device)
 
 
-def _load(encoder, weights: str, recipe: str):
+# === weights ===
+
+
+def _read(weights: str) -> dict:
+    """The tensors of a file of weights; of a checkpoint of a whole task those of its model."""
+    state, _ = read_state(weights, "encoder")
+    state = state["model"] if isinstance(state.get("model"), dict) else state
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _load(encoder, state: dict, weights: str, origin: str):
     """Load the weights, all of which must fit and be numbers."""
     own = encoder.state_dict()
-    state, _ = read_state(weights, "encoder")
     # a checkpoint of a whole task holds the encoder's weights under a prefix
-    state = state["model"] if isinstance(state.get("model"), dict) else state
-    state = encoder_state({k: v for k, v in state.items() if isinstance(v, torch.Tensor)}, own)
+    state = encoder_state(state, own)
     message = explain(own, state)
     if message:
-        raise ValueError(f"the weights in `{weights}` do not fit the encoder in `{recipe}`. {message}")
+        raise ValueError(f"the weights in `{weights}` do not fit the encoder in `{origin}`. {message}")
     broken = [name for name, value in state.items() if not value.isfinite().all()]
     if broken:
         raise ValueError(
@@ -73,35 +104,79 @@ def _load(encoder, weights: str, recipe: str):
     encoder.load_state_dict(state)
 
 
-def _find_weights(path: str) -> str:
-    """The file of weights that a path means."""
+def _find(path: str, download: bool):
+    """The file of weights that a path or name means, and the published encoder if it was a name."""
+    row = published.find(path)
+    if row is not None and not os.path.lexists(path):
+        return os.fspath(weight_folder.weights_file(row, download)), row
     if os.path.isdir(path):
         weights = os.path.join(path, ENCODER_WEIGHTS)
         if not os.path.isfile(weights):
             unfinished = os.path.isfile(os.path.join(path, "config.yaml"))
-            state = " The run there has not finished." if unfinished else ""
+            said = " The run there has not finished." if unfinished else ""
             inside = _encoders(path)
             hint = f" Below it are {_quoted(inside)}; name one of them." if inside else ""
-            raise FileNotFoundError(
-                f"the folder `{path}` has no `{ENCODER_WEIGHTS}`.{state}{hint} {ACCEPTED}"
-            )
-    elif path.lower().endswith((".yaml", ".yml")):
+            if row is not None:
+                hint += f" It hides the published weights of that name: give `{row.file}` from another folder."
+            raise FileNotFoundError(f"the folder `{path}` has no `{ENCODER_WEIGHTS}`.{said}{hint} {ACCEPTED}")
+        return weights, None
+    if path.lower().endswith((".yaml", ".yml")):
         raise ValueError(f"`{path}` is a recipe, not weights; give the folder it is in. {ACCEPTED}")
-    elif os.path.isfile(path):
-        weights = path
-    else:
-        runs = _encoders("runs")
-        near = difflib.get_close_matches(path, runs, n=3, cutoff=0.3) or runs[:3]
-        hint = f" Under `runs` there are {_quoted(near)}." if near else ""
-        raise FileNotFoundError(
-            f"there is no encoder `{path}`, looked from `{os.getcwd()}`.{hint} {ACCEPTED}"
-        )
-    if not os.path.isfile(os.path.join(os.path.dirname(weights), ENCODER_RECIPE)):
-        raise FileNotFoundError(
-            f"`{weights}` has no `{ENCODER_RECIPE}` beside it, which tells the encoder's arguments and the "
-            f"graph it expects. {ACCEPTED}"
-        )
-    return weights
+    if os.path.isfile(path):
+        return path, None
+    raise FileNotFoundError(f"there is no encoder `{path}`, looked from `{os.getcwd()}`.{_near(path)} {ACCEPTED}")
+
+
+def _near(path: str) -> str:
+    """Runs and published weights that somebody may have meant."""
+    runs = _encoders("runs")
+    near = difflib.get_close_matches(path, runs, n=3, cutoff=0.3) or runs[:3]
+    hint = f" Under `runs` there are {_quoted(near)}." if near else ""
+    names = [row.name for row in published.published()]
+    file = published.find(os.path.basename(path))
+    if file is not None:
+        return f"{hint} `{file.name}` alone, without a folder, means the published weights."
+    near = difflib.get_close_matches(path.lower(), names, n=3, cutoff=0.6)
+    return f"{hint} Published are {_quoted(near)}." if near else hint
+
+
+# === recipes ===
+
+
+def _recognise(weights: str, state: dict) -> published.PublishedEncoder:
+    """The published encoder that a file without recipe is, by its name, or by its architecture if that fits one."""
+    row, why = published.find(os.path.basename(weights)), "name"
+    if row is None:
+        fitting = {}
+        for candidate in published.published():
+            if candidate.variant not in fitting:
+                fitting[candidate.variant] = candidate if _fits(candidate, state, weights) else None
+        rows = [candidate for candidate in fitting.values() if candidate is not None]
+        if len(rows) != 1:
+            shown = ", ".join(f"{name} {value}" for name, value in describe(state).items())
+            raise FileNotFoundError(
+                f"`{weights}` has no `{ENCODER_RECIPE}` beside it, which tells the encoder's arguments and the "
+                f"graph it expects, and it is none of the published architectures"
+                f"{f' (its weights show {shown})' if shown else ''}. {ACCEPTED}"
+            )
+        row, why = rows[0], "architecture"
+    logger.warning(
+        "`%s` has no `%s` beside it. By its %s it is taken for %s as published (`%s`), and its graph, which weights do "
+        "not show, for that of the release",
+        weights, ENCODER_RECIPE, why, row.variant, row.name,
+    )
+    return row
+
+
+def _fits(row: published.PublishedEncoder, state: dict, weights: str) -> bool:
+    """Whether all weights of a file are those of a published architecture."""
+    try:
+        with torch.device("meta"):
+            encoder, _ = _build({"encoder": row.recipe()["encoder"]}, row.name, state, weights)
+    except ValueError:
+        return False
+    own = encoder.state_dict()
+    return not explain(own, encoder_state(state, own))
 
 
 def _encoders(folder: str, depth: int = 4) -> list[str]:
@@ -111,8 +186,8 @@ def _encoders(folder: str, depth: int = 4) -> list[str]:
     return [os.path.dirname(file) for file in sorted(files, key=os.path.getmtime, reverse=True)]
 
 
-def _build(path: str):
-    """Encoder, graph construction (or None) and version of this package from ``encoder.yaml``."""
+def _read_recipe(path: str) -> dict:
+    """What ``encoder.yaml`` holds."""
     try:
         with open(path, encoding="utf-8") as file:
             recipe = yaml.safe_load(file)
@@ -124,6 +199,12 @@ def _build(path: str):
             f"`{path}` names no encoder that can be built: it should hold `encoder` with `class` and "
             f"arguments, and `graph_construction_model`"
         )
+    return recipe
+
+
+def _build(recipe: dict, origin: str, state: dict, weights: str):
+    """Encoder and graph construction (or None) of a recipe; ESM in it takes its sizes from the state dict."""
+    sizes = esm_as_in(state, weights) if names_esm(recipe["encoder"]) else contextlib.nullcontext()
     parts = []
     for key in ("encoder", "graph_construction_model"):
         part = recipe.get(key)
@@ -131,13 +212,14 @@ def _build(path: str):
             if part is not None:
                 _check_classes(part, key)
                 build.check(part, key, ())
-                part = build.build(part, key)
+                with sizes if key == "encoder" else contextlib.nullcontext():
+                    part = build.build(part, key)
         except ConfigError as error:
-            raise error.located(path) from None
+            raise error.located(origin) from None
         parts.append(part)
     if not hasattr(parts[0], "output_dim"):
-        raise ConfigError("encoder", f"`{encoder['class']}` is no encoder: it has no `output_dim`", path)
-    return *parts, recipe.get("gearnet_plugin")
+        raise ConfigError("encoder", f"`{recipe['encoder']['class']}` is no encoder: it has no `output_dim`", origin)
+    return parts
 
 
 def _check_classes(value, key):
@@ -156,7 +238,7 @@ def _check_classes(value, key):
             _check_classes(child, f"{key}.{i}")
 
 
-def _try_out(loaded: LoadedEncoder, path: str):
+def _try_out(loaded: LoadedEncoder, origin: str):
     """Embed three residues: an encoder that does not take this graph is found now, not at the first file."""
     n = 3
     chain = np.array(["A"] * n)
@@ -166,7 +248,7 @@ def _try_out(loaded: LoadedEncoder, path: str):
         loaded.encode([toy])
     except Exception as error:
         raise ValueError(
-            f"`{path}`: encoder and graph_construction_model do not fit together: {error}"
+            f"`{origin}`: encoder and graph_construction_model do not fit together: {error}"
         ) from error
 
 
