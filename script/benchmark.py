@@ -4,6 +4,7 @@ How fast and how small, against stock TorchDrug in the same process.
     python script/benchmark.py data [--quick] [--structures FOLDER] [--out FOLDER]
     python script/benchmark.py encoder [--quick] [--structures FOLDER] [--threads N] [--only PART] [--out FOLDER]
     python script/benchmark.py ieconv [--quick] [--structures FOLDER] [--threads N] [--out FOLDER]
+    python script/benchmark.py embed [--quick] [--structures FOLDER] [--threads N] [--out FOLDER]
     python script/benchmark.py readme    # the tables in the README, from what was measured last
 
 Ways are timed turn by turn; a ratio is the median over pairs with its bootstrap interval. What is compared is checked
@@ -29,6 +30,8 @@ PARTS = ("topology", "edge", "plain", "memory", "contrast", "counters", "peer")
 NOTES = {
     "data": "A result against stock or against one worker is how many times as long that takes.",
     "ieconv": "A ratio is how many times as long the same encoder takes with a matrix an edge (`backend: reference`).",
+    "embed": "A ratio is how many times as long a script of stock takes, which reads, builds graphs and encodes 8 files at "
+    "a time.",
     "encoder": "A ratio is how many times as long stock takes, in brackets its 95 % bootstrap interval; graphs are "
     "without 15 % of their edges; a training step is forward, backward and Adam.",
 }
@@ -87,6 +90,22 @@ def ieconv(quick, structures, threads, out):
 
     report["threads"] = torch.get_num_threads()
     write(report, "ieconv", out)
+
+
+@main.command()
+@click.option("--quick", is_flag=True, help="Few files and one small encoder: less than a minute.")
+@click.option("--structures", metavar="FOLDER", help="Take the PDB files of this folder too, beside the bundled ones.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of torch; all cores by default.")
+@click.option("--out", metavar="FOLDER", default=OUT, show_default=True)
+def embed(quick, structures, threads, out):
+    """From PDB files to embeddings, against a script of stock TorchDrug."""
+    from benchmark_embed import measure_embed
+
+    report = report_of(measure_embed(quick, structures, threads))
+    import torch
+
+    report["threads"] = torch.get_num_threads()
+    write(report, "embed", out)
 
 
 def report_of(rows):

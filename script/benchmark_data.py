@@ -156,10 +156,10 @@ def reading(files, pairs):
     usable = []
     for path in files:
         structure = read_structure(path)
-        protein = _try_stock(path)
+        protein = try_stock(path)
         if protein is None:
             continue
-        if _same(protein, structure.positions):
+        if same(protein, structure.positions):
             usable.append((len(structure), path))
     if len(usable) < len(files) / 2:
         raise SystemExit(f"only {len(usable)} of {len(files)} files are read alike by stock; nothing is reported")
@@ -187,8 +187,8 @@ def collating(files, pairs):
         places = {name: number for number, name in enumerate(dataset.names)}
         proteins, numbers = [], []
         for path in files:
-            protein, number = _try_stock(path), places.get(os.path.basename(path).removesuffix(".pdb"))
-            if protein is not None and number is not None and _same(protein, dataset[number]["graph"].node_position):
+            protein, number = try_stock(path), places.get(os.path.basename(path).removesuffix(".pdb"))
+            if protein is not None and number is not None and same(protein, dataset[number]["graph"].node_position):
                 proteins.append(protein)
                 numbers.append(number)
         if len(proteins) < len(files) / 2:
@@ -261,7 +261,7 @@ def opening(files, store, pairs):
     from gearnet_plugin.datasets import StructureFolder
     from torchdrug import data
 
-    proteins = [protein for protein in map(_try_stock, files) if protein is not None]
+    proteins = [protein for protein in map(try_stock, files) if protein is not None]
     count = len(gearnet_plugin.StructureStore(store))
 
     class StockDataset(data.ProteinDataset):
@@ -367,7 +367,7 @@ def growing(links, folder):
     yield row("memory of reading them, not counting pages of files", max(seen) - seen[0], 60, " MiB", True)
 
 
-def _same(protein, positions):
+def same(protein, positions):
     """Whether a protein of stock has these Cα positions."""
     from torchdrug import data
 
@@ -376,7 +376,7 @@ def _same(protein, positions):
     return theirs.shape == ours.shape and bool(np.abs(theirs - ours).max() < 1e-3)
 
 
-def _try_stock(path):
+def try_stock(path):
     try:
         return stock_read(path)
     except Exception:  # noqa: BLE001  RDKit refuses some valid files

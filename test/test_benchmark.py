@@ -341,3 +341,24 @@ def test_ieconv_rows(monkeypatch):
     monkeypatch.setattr(GearNetIEConvEncoder, "forward", broken)
     with pytest.raises(SystemExit, match="outputs differ by .* nothing is reported"):
         list(benchmark_ieconv.measure_ieconv())
+
+
+def test_embed_rows(monkeypatch):
+    """Files of one chain that both read alike are embedded, after a check that refuses what differs."""
+    import benchmark_embed
+
+    monkeypatch.setattr(benchmark_embed, "QUICK", {"tiny": (8, True)})
+    monkeypatch.setattr(benchmark_embed, "Plan", lambda quick, folder: encoder_plan.Plan(tiny=True))
+    monkeypatch.setattr(benchmark_embed, "FEW", 3)
+    rows = list(benchmark_embed.measure_embed(quick=True))
+    assert rows[0]["what"].startswith("tiny: 3 PDB files") and rows[0]["value"] > 0
+    assert rows[0]["residues_per_second"] > 0 and len(rows) == 2
+    call = benchmark_embed.encoders
+
+    def broken(width, edges):
+        stock, ours = call(width, edges)
+        return stock, lambda files: ours(files) * 1.001
+
+    monkeypatch.setattr(benchmark_embed, "encoders", broken)
+    with pytest.raises(SystemExit, match="embeddings differ by .* nothing is reported"):
+        list(benchmark_embed.measure_embed(quick=True))
