@@ -55,6 +55,10 @@ ARGUMENTS = {
     "tasks.CombinedPretraining": lambda: dict(
         model=small(), objectives=[{"class": "EdgeDistancePrediction", "num_sample": 7, "weight": 0.5}],
         graph_construction_model=construction(gaps="number")),
+    "tasks.ProteinPropertyPrediction": lambda: dict(
+        model=small(), task=["site"], criterion="ce", metric=["acc", "top_2"], level="residue", num_mlp_layer=2,
+        num_class=3, normalization=False, mlp_batch_norm=True, mlp_dropout=0.1, class_weight="balanced",
+        freeze_encoder=True, graph_construction_model=construction(gaps="number"), verbose=1),
     "datasets.StructureFolder": lambda: dict(
         path=[str(path) for path in bundled.bundled_structures()[:2]], per="entry", verbose=0),
     "datasets.AlphaFoldStructures": lambda: dict(

@@ -14,6 +14,7 @@ from torchdrug.core import Registry as R
 
 from .base import StructureDataset
 from .loading import load_structures
+from .residue_labels import ResidueLabels, read_residue_table
 from .splits import FRACTIONS, IDENTITY, SplitRule
 from .stored import LoadedStructures, StoredStructures, find_rows
 from .table import SPLITS, Row, Table, is_table, read_table
@@ -40,6 +41,10 @@ class StructureFolder(StructureDataset, core.Configurable):
     Structures that cannot be read, do not exist or lack the chain asked for are left out; ``drops`` holds
     the file and the reason of each. A faulty table is an error at once.
 
+    Labels of residues come from a second table, ``residue_labels``, with a row a residue, see
+    :mod:`~gearnet_plugin.datasets.residue_labels`. They are residue attributes of the graph, named as their columns,
+    NaN where there is none, as ``tasks.ProteinPropertyPrediction`` takes them at level ``residue``.
+
     Parameters:
         path (str or list): a folder (with its subfolders), a glob pattern, a structure file, an archive of such, a
             text file (``.txt``) with one path a line, a list of these, a table (``.csv``, ``.tsv``), or a store that
@@ -62,6 +67,11 @@ class StructureFolder(StructureDataset, core.Configurable):
         identity (float, optional): for ``cluster``, from which sequence identity on sequences are similar, 0 to 1
         store (str, optional): a store in which the structures of a table are looked up by name, in place of reading
             files: ``structure`` and ``chain`` of a row name ``<structure>_<chain>``, folder and ending do not matter
+        residue_labels (str, optional): table (``.csv``, ``.tsv``) with a row a residue
+        residue_target (str or list of str, optional): columns of it that hold labels; by default all but
+            ``structure``, ``chain`` and ``residue``
+        residue_kind (str or list of str, optional): ``class`` or ``number``, for all of them or for each. By default
+            inferred from the cells
         unknown (str, optional): what an unknown residue counts as, see :meth:`ResidueProtein.from_arrays`
         transform (Callable, optional): protein transformation function, applied to each item
         num_worker (int, optional): number of processes that read files; -1 for one a core. Each takes
@@ -73,7 +83,7 @@ class StructureFolder(StructureDataset, core.Configurable):
     def __init__(self, path, target=None, kind=None, classes=None, per=None, structure_column="structure",
                  chain_column="chain", split_column="split", split=None, split_fractions=FRACTIONS, split_seed=0,
                  identity=IDENTITY, store=None, unknown="glycine", transform=None, num_worker=0, strict=False,
-                 verbose=1):
+                 verbose=1, residue_labels=None, residue_target=None, residue_kind=None):
         if per not in (None, "chain", "entry"):
             raise ValueError(f"per should be `chain` or `entry`, but found `{per}`")
         self.configure(transform, unknown)
@@ -92,6 +102,7 @@ class StructureFolder(StructureDataset, core.Configurable):
         _check_use(table, per, path, chain_column)
         if rule:
             _check_no_splits(table, path, split, split_column)
+        residue_table = _read_residues(residue_labels, residue_target, residue_kind, table)
 
         self.residues_left_out = {}
         if store and not is_table(path):
@@ -122,7 +133,27 @@ class StructureFolder(StructureDataset, core.Configurable):
         self.targets = {name: [target.values[place] for place in kept]
                         for name, target in table.targets.items()}
         self._multilabel = next((name for name, kind in self.kinds.items() if kind == "multilabel"), None)
+        self._residues = None
+        if residue_table:
+            self._residues = ResidueLabels(residue_table, self.structures)
+            self.drops = [*self.drops, *self._residues.drops]
+            self.kinds.update((name, target.kind) for name, target in residue_table.targets.items())
+            self.classes.update((name, target.classes) for name, target in residue_table.targets.items()
+                                if target.classes)
+            self.graph(0)  # a name that proteins have already is told now
         self.report(strict, verbose)
+
+    def graph(self, index):
+        graph = super().graph(index)
+        return graph if self._residues is None else self._residues.attach(index % len(self), graph)
+
+    def residue_values(self, index):
+        """The labels of an item's residues by name, float32 of shape :math:`(N,)`, NaN for none; without its graph."""
+        if self._residues is None:
+            return {}
+        index %= len(self)
+        # an item with labels knows how many residues it has
+        return self._residues.of(index, 0)
 
     def labels(self, index):
         if self._multilabel is None:
@@ -137,9 +168,14 @@ class StructureFolder(StructureDataset, core.Configurable):
         return list(self.targets if self._multilabel is None else self.classes[self._multilabel])
 
     @property
+    def residue_tasks(self):
+        """Names of the labels of residues."""
+        return list(self._residues.targets) if self._residues else []
+
+    @property
     def num_classes(self):
-        """Number of classes or labels by target; 1 for a number."""
-        return {name: len(self.classes.get(name, [name])) for name in self.targets}
+        """Number of classes or labels by target, of proteins and of residues; 1 for a number."""
+        return {name: len(self.classes.get(name, [name])) for name in [*self.targets, *self.residue_tasks]}
 
     def split(self):
         """
@@ -165,7 +201,25 @@ class StructureFolder(StructureDataset, core.Configurable):
             empty = sum(not value if isinstance(value, tuple) else math.isnan(value) for value in values)
             kind = f"{self.kinds[name]} x {self.num_classes[name]}"
             lines.append(f"target `{name}`: {kind}, {empty} without label")
+        for name, number in (self._residues.num_labeled if self._residues else {}).items():
+            kind = f"{self.kinds[name]} x {self.num_classes[name]}"
+            lines.append(f"label of residues `{name}`: {kind}, {number} residues")
         return "{}(\n  {}\n)".format(type(self).__name__, "\n  ".join(lines))
+
+
+def _read_residues(path, target, kind, table):
+    """The table of residues, None if there is none."""
+    if path is None:
+        if target is not None or kind is not None:
+            raise ValueError("residue_target and residue_kind describe a table, but residue_labels names none")
+        return None
+    residues = read_residue_table(path, target, kind)
+    for name in residues.targets:
+        if name in table.targets or name in RESERVED:
+            raise ValueError(f"a label of residues cannot be called `{name}`, which is "
+                             f"{'a target' if name in table.targets else 'something else in TorchDrug'} already; "
+                             f"rename the column")
+    return residues
 
 
 def _check_use(table, per, path, chain_column):
