@@ -64,8 +64,9 @@ EXTRAS = {
     # kernels for NVIDIA and AMD GPUs
     "fused": ["triton; sys_platform == 'linux'"],
     # the optional formats and a cluster of two processes; biotite reads the same structures in another way too;
-    # torch-geometric must not notice that this package is imported
-    "test": ["biotite", "dask", "distributed", "foldcomp", "h5py", "msgpack", "pytest>=8", "ruff", "torch-geometric"],
+    # torch-geometric must not notice that this package is imported; metrics are compared with scikit-learn's
+    "test": ["biotite", "dask", "distributed", "foldcomp", "h5py", "msgpack", "mypy", "pytest>=8", "ruff",
+             "scikit-learn", "torch-geometric"],
 }
 
 setup(

@@ -13,7 +13,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import content
 from .content import CONTAINER_MAGIC, FOLDCOMP_MAGIC, GZIP_MAGIC, split_ending
@@ -83,7 +83,8 @@ def tar_members(path: str) -> Iterator[Member]:
     Parameters:
         path (str): archive, not compressed
     """
-    extension, common = {}, {}
+    extension: dict[str, Any] = {}
+    common: dict[str, Any] = {}
     with open(path, "rb") as file:
         total = os.fstat(file.fileno()).st_size
         place = 0
@@ -299,8 +300,9 @@ class _Lookup:
 
     def __init__(self, path: str):
         self.path = path
-        self.table = None if os.path.isfile(path) else {}
+        self.table: dict[int, str] | None = None if os.path.isfile(path) else {}
         self.lines = self._read() if self.table is None else iter(())
+        self.key: int | None
         self.key, self.name = next(self.lines, (None, ""))
 
     def find(self, key: int) -> str:

@@ -134,7 +134,7 @@ class _Column:
 
     def is_in(self, values: tuple[str, ...]) -> np.ndarray:
         """Which rows hold one of some strings, a mask of shape :math:`(N,)`."""
-        return np.isin(self.codes, [place for place, string in enumerate(self.strings) if string in values])
+        return np.isin(self.codes, [place for place, string in enumerate(self.strings or ()) if string in values])
 
     def texts(self, rows: np.ndarray | None = None) -> list[str]:
         """Values of some rows, or all, as they stand in mmCIF."""

@@ -85,7 +85,7 @@ def read_file(path: str | os.PathLike) -> bytes:
     except OSError as error:
         if error.errno in PASSING:
             raise
-        raise unreadable(path, error.strerror) from None
+        raise unreadable(path, str(error.strerror)) from None
     if stat.S_ISDIR(status.st_mode):
         raise unreadable(path, "it is a directory; give a file")
     if not stat.S_ISREG(status.st_mode):
@@ -120,7 +120,7 @@ def read_bytes(path: str | os.PathLike, offset: int, size: int, source: str | os
     except OSError as error:
         if error.errno in PASSING:
             raise
-        raise unreadable(source, error.strerror) from None
+        raise unreadable(source, str(error.strerror)) from None
     if len(data) < size:
         raise unreadable(source, f"it is cut off: {len(data)} of its {size} bytes are there")
     return data
@@ -141,7 +141,9 @@ def unpack(source: str | os.PathLike, data: bytes) -> bytes:
     """
     if not data.startswith(GZIP_MAGIC):
         return data
-    parts, total, rest = [], 0, memoryview(data)
+    parts: list[bytes] = []
+    total = 0
+    rest: bytes | memoryview = memoryview(data)
     limit = min(MAX_BYTES, max(FREE_BYTES, MAX_RATIO * len(data)))
     while rest[:2] == GZIP_MAGIC:
         member = zlib.decompressobj(wbits=31)

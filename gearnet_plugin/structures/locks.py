@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 try:
     import fcntl
 except ImportError:  # not on Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 TAKEN = (errno.EAGAIN, errno.EACCES)
 

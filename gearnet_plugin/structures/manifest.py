@@ -10,6 +10,7 @@ import json
 import os
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 FORMAT = "gearnet-plugin structure store"
 #: Version of the layout of files and columns. A reader takes its own and older ones.
@@ -75,7 +76,7 @@ class Manifest:
 
     def write(self, store: str | os.PathLike) -> None:
         """Write it into a store, by rename."""
-        content = {"format": FORMAT, "schema": SCHEMA}
+        content: dict[str, Any] = {"format": FORMAT, "schema": SCHEMA}
         content |= {key: value for key, value in vars(self).items() if key != "shards"}
         content["shards"] = [list(vars(shard).values()) for shard in self.shards]
         content["crc"] = _crc(content)

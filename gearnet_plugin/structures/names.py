@@ -44,7 +44,7 @@ def unique_names(items: Sequence[tuple[str, str]]) -> list[str]:
 
 def _apart(names: dict[str, str]) -> dict[str, str]:
     """Names by source; sources of one name get their folder too, or their whole path from a common folder."""
-    groups = {}
+    groups: dict[str, list[str]] = {}
     for source, name in names.items():
         groups.setdefault(name, []).append(source)
     unique = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 
 #: Set in the environment, ``import gearnet_plugin`` imports neither torch nor TorchDrug: enough to read files, in a
@@ -51,7 +51,7 @@ def spread(
     backend: str = "loky",
     scheduler: str | None = None,
     ordered: bool = False,
-) -> Iterator:
+) -> Generator:
     """
     Call a function with each tuple of arguments in worker processes.
 

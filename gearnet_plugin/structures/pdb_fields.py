@@ -134,7 +134,7 @@ def _magnitudes(fields: np.ndarray, places: int) -> tuple[np.ndarray, np.ndarray
     sizes = _weights(point, places) @ (digits * is_digit)
     if places:
         is_digit[point] = columns[point] == ord(".")
-    demand(is_digit[point - 1 :].all())
+    demand(bool(is_digit[point - 1 :].all()))
     return sizes, minus.any(axis=0)
 
 

@@ -53,7 +53,8 @@ def _first_model(data: bytes) -> tuple[int, int]:
     if data.startswith(ATOM_NAMES):
         return 0, len(data)
     found = LATER_ATOM.search(data)
-    demand(found is not None)
+    if found is None:
+        raise NotPlain
     first = found.start() + 1
     if not data.startswith(b"MODEL"):
         # From behind, which takes a third of the time.

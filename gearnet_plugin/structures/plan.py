@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,7 +79,7 @@ def load_plan(store: str) -> Plan | None:
     return None if plan is None else Plan(store, **plan)
 
 
-def fingerprint(sources: Iterable) -> str:
+def fingerprint(sources: Sequence) -> str:
     """
     SHA-256 of the files that sources stand for: their paths as given, sizes and times of change, not what is in them.
     An archive is one file.
@@ -121,21 +121,21 @@ def make_plan(store: str, sources: list, fingerprint: str, report=None) -> Plan:
         ValueError: there is no structure file, or a package is missing that one of them needs
     """
     raw, path = (os.path.join(store, PLAN, name) for name in (ENTRIES + ".raw", ENTRIES + ".new"))
-    hashes, endings = array("Q"), set()
+    found, endings = array("Q"), set()
     with open(raw, "wb") as file:
         for entry in find_entries(
             sources[0] if len(sources) == 1 else sources, scratch=os.path.join(store, PLAN, "unpacked")
         ):
             stem = entry.stem
-            hashes.append(name_hash(stem))
+            found.append(name_hash(stem))
             endings.add(entry.ending)
             file.write(_line(stem, entry))
-            if report and len(hashes) % 1000 == 0:
-                report(len(hashes))
+            if report and len(found) % 1000 == 0:
+                report(len(found))
     # better told now than after hours of work
     for missing in filter(None, map(missing_formats, sorted(endings))):
         raise ValueError(missing)
-    hashes = np.frombuffer(hashes, dtype=np.uint64)
+    hashes = np.frombuffer(found, dtype=np.uint64)
 
     twins = _twins(raw, hashes)
     names = _new_names(raw, hashes, twins)
@@ -168,7 +168,9 @@ def shard_size(files: int) -> int:
 def _twins(raw: str, hashes: np.ndarray) -> set[int]:
     """Numbers of the files that are one structure in a further format: same place, same name without ending."""
     repeated = _repeated(hashes)
-    twins, group, best = set(), None, {}
+    twins: set[int] = set()
+    group: str | None = None
+    best: dict[tuple[str, str], tuple] = {}
     if not repeated:
         return twins
     for number, (_, entry) in enumerate(_lines(raw)):

@@ -217,7 +217,7 @@ def make_shard(
     """
     from .arrow import write_shard
 
-    recipe = Recipe(**recipe)
+    options = Recipe(**recipe)
     structures, drops, residues, files, without_plddt, clipped = [], [], [], 0, 0, 0
     for name, entry in read_part(store, start, stop):
         if parent not in (None, os.getpid(), os.getppid()):
@@ -229,19 +229,19 @@ def make_shard(
             continue
         if structure.dropped:
             residues.append((entry.source, structure.dropped))
-        for item in _items(structure, name, recipe.per):
-            reason = _unfit(item, recipe)
+        for item in _items(structure, name, options.per):
+            reason = _unfit(item, options)
             if reason:
-                chain = f"chain {item.chain_ids[0]}: " if recipe.per == "chain" else ""
+                chain = f"chain {item.chain_ids[0]}: " if options.per == "chain" else ""
                 drops.append((entry.source, chain + reason))
                 continue
-            without_plddt += recipe.min_confidence is not None and item.confidence_kind != "plddt"
-            if recipe.confidence == "uint8":
+            without_plddt += options.min_confidence is not None and item.confidence_kind != "plddt"
+            if options.confidence == "uint8":
                 clipped += int(((item.confidence < -0.5) | (item.confidence > 255.5)).sum())
             structures.append(item)
-    shard = Shard.build(structures, recipe.compact, recipe.confidence)
+    shard = Shard.build(structures, options.compact, options.confidence)
     metadata = {"gearnet_plugin.schema": str(SCHEMA), "unit": "angstrom"}
-    if recipe.compact:
+    if options.compact:
         metadata["position"] = f"origin + {STEP} * position"
     temporary = os.path.join(store, PLAN, f"{shard_name(part)}.{os.getpid()}.tmp")
     try:
@@ -292,6 +292,13 @@ def _report_path(store: str, part: int) -> str:
     return os.path.join(store, PLAN, f"{part:06d}.json")
 
 
+def _read_report(store: str, part: int) -> dict:
+    """The report of a part that is done."""
+    report = read_json(_report_path(store, part))
+    assert report is not None
+    return report
+
+
 def _is_done(plan: Plan, part: int, begun_id: str) -> bool:
     """Whether a part has its shard and its report. The report comes last."""
     report = read_json(_report_path(plan.store, part))
@@ -329,7 +336,7 @@ def _versions() -> dict:
 
     from gearnet_plugin import __version__
 
-    return {"gearnet_plugin": __version__, "gemmi": gemmi.__version__}
+    return {"gearnet_plugin": __version__, "gemmi": gemmi.__version__}  # type: ignore[attr-defined]
 
 
 def _can_go_on(place: str, recipe: Recipe) -> bool:
@@ -373,13 +380,14 @@ def _finish(plan: Plan, sources: list[str], recipe: Recipe, made_by: dict) -> No
     from .arrow import file_crc
 
     out = plan.store
-    shards, residues_left_out, drops, without_plddt, clipped = [], Counter(), 0, 0, 0
+    shards, drops, without_plddt, clipped = [], 0, 0, 0
+    residues_left_out: Counter[str] = Counter()
     temporary = plan.path(DROPS + ".tmp")
     with open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(("file", "reason"))
         for part in range(len(plan)):
-            report = read_json(_report_path(out, part))
+            report = _read_report(out, part)
             shards.append(ShardInfo(*report["info"]))
             drops += len(report["drops"])
             without_plddt += report["without_plddt"]
@@ -387,8 +395,8 @@ def _finish(plan: Plan, sources: list[str], recipe: Recipe, made_by: dict) -> No
             writer.writerows(report["drops"])
             for source, reasons in report["residues"]:
                 residues_left_out.update(reasons)
-                counts = ", ".join(f"{number} x {reason}" for reason, number in reasons.items())
-                writer.writerow((source, RESIDUES_LEFT_OUT + counts))
+                words = ", ".join(f"{number} x {reason}" for reason, number in reasons.items())
+                writer.writerow((source, RESIDUES_LEFT_OUT + words))
     structures = sum(shard.structures for shard in shards)
     if not structures:
         raise _nothing(plan)
@@ -406,7 +414,7 @@ def _finish(plan: Plan, sources: list[str], recipe: Recipe, made_by: dict) -> No
         "confidence_clipped": clipped,
         "shared_names": shared,
     }
-    origin = {"paths": sources, "files": plan.files, "fingerprint": plan.fingerprint}
+    origin: dict = {"paths": sources, "files": plan.files, "fingerprint": plan.fingerprint}
     listed = {"size": os.path.getsize(drops_path), "crc": file_crc(drops_path)}
     Manifest(asdict(recipe), origin, counts, index, listed, made_by, shards).write(out)
     finish(out)
@@ -422,7 +430,7 @@ def _names(out: str, shards: list[ShardInfo]) -> Iterator[str]:
 
 
 def _nothing(plan: Plan) -> ValueError:
-    reports = (read_json(_report_path(plan.store, part)) for part in range(len(plan)))
+    reports = (_read_report(plan.store, part) for part in range(len(plan)))
     drops = [drop for report in reports for drop in report["drops"][:5]][:5]
     return ValueError(
         f"none of {plan.files} files gives a structure for the store, the first:"

@@ -191,7 +191,9 @@ def _parse_pdb(data: bytes) -> gemmi.Structure:
 
 def _read_columns(entry: gemmi.Structure, from_mmcif: bool) -> tuple[dict[str, np.ndarray], dict]:
     """The array fields of a Structure, empty without a residue, and what each chain dropped."""
-    rows, chains, dropped = [], [], {}
+    rows: list[tuple] = []
+    chains: list[tuple[str, int]] = []
+    dropped: dict[str, dict[str, int]] = {}
     if len(entry) > 0:
         entry.merge_chain_parts()
         parents = {mod.res_id.name: mod.parent_comp_id for mod in entry.mod_residues}
@@ -203,13 +205,13 @@ def _read_columns(entry: gemmi.Structure, from_mmcif: bool) -> tuple[dict[str, n
                 dropped[chain.name] = dict(chain_dropped)
     if not rows:
         return {}, dropped
-    types, names, numbers, insertions, positions, confidence, _, labels = zip(*rows, strict=True)
+    types, names, numbers, insertions, positions, b_factors, _, labels = zip(*rows, strict=True)
     for kind, texts in (("chain id", [name for name, _ in chains]), ("chain id", labels), ("residue name", names)):
         if (longest := max(map(len, texts))) > MAX_NAME:
             raise ValueError(f"a {kind} has {longest} characters, more than {MAX_NAME}")
-    confidence = np.array(confidence, dtype=np.float32)
+    confidence = np.array(b_factors, dtype=np.float32)
     confidence[~np.isfinite(confidence)] = 0
-    chain_ids = np.repeat(*zip(*chains, strict=True))
+    chain_ids = np.repeat([name for name, _ in chains], [count for _, count in chains])
     return {
         "positions": np.array(positions, dtype=np.float32),
         "residue_types": np.array(types, dtype=np.uint8),
@@ -228,9 +230,10 @@ def _chain_rows(residues: list[tuple[gemmi.Residue, int]]) -> tuple[list[tuple],
 
     A row is (type, name, number, insertion code, position, B-factor, rank among variants, label chain).
     """
-    rows, without_ca = [], []
-    dropped = Counter()
-    last = None
+    rows: list[tuple] = []
+    without_ca: list[tuple[int | None, str]] = []
+    dropped: Counter[str] = Counter()
+    last: tuple | None = None
     for residue, type in residues:
         atom = residue.get_ca()
         seqid = residue.seqid
@@ -264,9 +267,9 @@ def _chain_rows(residues: list[tuple[gemmi.Residue, int]]) -> tuple[list[tuple],
     return rows, +dropped
 
 
-def _best_atom(atoms: gemmi.AtomGroup) -> tuple[gemmi.Atom, dict[str, int]]:
+def _best_atom(group: gemmi.AtomGroup) -> tuple[gemmi.Atom, dict[str, int]]:
     """The CA to take among several, and how many share their alternate location with another one."""
-    atoms = [atom for atom in atoms if atom.element.name == "C"]
+    atoms = [atom for atom in group if atom.element.name == "C"]
     repeated = len(atoms) - len({atom.altloc for atom in atoms})
     return min(atoms, key=lambda atom: (-atom.occ, atom.altloc)), {"repeated CA": repeated}
 

@@ -99,7 +99,7 @@ class Shard:
         # a place takes. Offsets as memory views, which give Python's integers several times faster than NumPy does.
         lists = [("residues", RESIDUES), ("runs", ["runs." + field for field in RUNS])]
         self._lists = [
-            (memoryview(arrays[owner + ".starts"]), [_bytes(arrays[column]) for column in columns])
+            (arrays[owner + ".starts"].data, [_bytes(arrays[column]) for column in columns])
             for owner, columns in lists
         ]
 
@@ -189,7 +189,7 @@ class Shard:
             confidence (str, optional): ``uint8`` rounds to whole numbers from 0 to 255, ``float`` keeps float32
         """
         lengths = [len(structure) for structure in structures]
-        words = {column: {} for column in WORDS}
+        words: dict[str, dict[str, int]] = {column: {} for column in WORDS}
         arrays = {"length": np.array(lengths, dtype=np.int32)}
         for column in ("method", "confidence_kind"):
             arrays[column] = _numbered([getattr(structure, column) for structure in structures], words[column])
@@ -205,9 +205,9 @@ class Shard:
             ("source", [structure.source for structure in structures]),
             ("notes", [_notes(structure) for structure in structures]),
         ):
-            texts = [text.encode() for text in texts]
-            arrays[column] = np.frombuffer(b"".join(texts), dtype=np.uint8)
-            arrays[column + ".starts"] = _starts(map(len, texts))
+            encoded = [text.encode() for text in texts]
+            arrays[column] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+            arrays[column + ".starts"] = _starts(map(len, encoded))
         arrays["residues.starts"] = _starts(lengths)
         if compact:
             arrays["origin"] = np.array([_origin(structure.positions) for structure in structures]).reshape(-1, 3)
@@ -228,9 +228,11 @@ class Shard:
         runs = [_runs(structure) for structure in structures]
         arrays["runs.starts"] = _starts(len(rows) for rows in runs)
         columns = list(zip(*(row for rows in runs for row in rows), strict=True)) or [()] * len(RUNS)
-        for field, column in zip(RUNS, columns, strict=True):
+        for field, values_of_runs in zip(RUNS, columns, strict=True):
             arrays["runs." + field] = (
-                _numbered(column, words[field]) if field in WORDS else np.array(column, dtype=np.int32)
+                _numbered(values_of_runs, words[field])
+                if field in WORDS
+                else np.array(values_of_runs, dtype=np.int32)
             )
         arrays["crc"] = np.zeros(len(lengths), dtype=np.uint32)
         shard = cls(arrays, {column: list(known) for column, known in words.items()})
@@ -296,7 +298,7 @@ def _residue_names(types: np.ndarray, odd: dict[str, str]) -> np.ndarray:
 
 
 def _total(by_chain: dict[str, dict[str, int]]) -> dict[str, int]:
-    total = {}
+    total: dict[str, int] = {}
     for counts in by_chain.values():
         for reason, number in counts.items():
             total[reason] = total.get(reason, 0) + number
@@ -319,4 +321,4 @@ def _joined(arrays: list[np.ndarray], dtype, *shape: int) -> np.ndarray:
 def _bytes(array: np.ndarray) -> tuple[memoryview, int]:
     """The memory of an array as bytes, and how many make up a place of its first axis."""
     size = array.itemsize * int(np.prod(array.shape[1:]))
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)), size
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, size

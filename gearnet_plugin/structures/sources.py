@@ -309,5 +309,9 @@ def _read_list(path: str) -> list[str]:
 def _temporary_folder() -> str:
     """Folder for unpacked archives, removed when this process ends; a forked one leaves it to its parent."""
     folder, owner = tempfile.mkdtemp(prefix="gearnet-"), os.getpid()
-    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+    def remove() -> None:
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
     return folder

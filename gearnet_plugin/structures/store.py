@@ -21,6 +21,7 @@ import operator
 import os
 from bisect import bisect_right
 from collections.abc import Iterator
+from typing import SupportsIndex, overload
 
 import numpy as np
 
@@ -54,13 +55,19 @@ class StructureStore:
         self.manifest = read_manifest(self.path)
         self._starts = [0, *itertools.accumulate(shard.structures for shard in self.manifest.shards)]
         self._shards: dict[int, Shard] = {}
-        self._index = None
+        self._index: tuple[np.ndarray, np.ndarray] | None = None
         self._check_files()
 
     def __len__(self) -> int:
         return self._starts[-1]
 
-    def __getitem__(self, index) -> Structure | list[Structure]:
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Structure: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Structure]: ...
+
+    def __getitem__(self, index):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         shard, row = self._place(index)
@@ -192,7 +199,7 @@ class StructureStore:
         """
         try:
             with open(os.path.join(self.root, DROPS), newline="", encoding="utf-8", errors="surrogateescape") as file:
-                return [tuple(row) for row in itertools.islice(csv.reader(file, delimiter="\t"), 1, None)]
+                return [tuple(row) for row in itertools.islice(csv.reader(file, delimiter="\t"), 1, None)]  # type: ignore[misc]
         except FileNotFoundError:
             raise StoreError(f"store `{self.path}`: {DROPS} is missing; bring it back from a copy") from None
 
@@ -234,9 +241,9 @@ class StructureStore:
                 number,
                 f"store `{self.path}`: {what if bad else f'unused bytes of {shard_name(number)} have changed'}",
             )
-        for name, info in ((INDEX, self.manifest.index), (DROPS, self.manifest.drops)):
+        for name, wanted in ((INDEX, self.manifest.index), (DROPS, self.manifest.drops)):
             try:
-                sound = file_crc(os.path.join(self.root, name)) == info["crc"]
+                sound = file_crc(os.path.join(self.root, name)) == wanted["crc"]
             except FileNotFoundError:
                 sound = False
             yield -1, "" if sound else f"store `{self.path}`: {name} is missing or damaged"

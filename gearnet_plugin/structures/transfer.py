@@ -237,7 +237,7 @@ def _extent(answer, start: int, part: Part, origin: dict, size: int | None) -> t
         total = int(length) if length.isdigit() and not answer.headers.get("Transfer-Encoding") else None
     else:
         raise Refused(f"the server answers {status} where 200 is expected")
-    if None not in (size, total) and total != size:
+    if size is not None and total is not None and total != size:
         raise Refused(f"its file has {amount(total)}, not the expected {amount(size)}", wrong=True)
     return start, total if size is None else size
 

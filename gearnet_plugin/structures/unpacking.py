@@ -20,6 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from . import archives, content
 from .disk import amount, check_room, explain_full
@@ -131,7 +132,7 @@ class Unpacking:
         elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             refusal = "it is neither a file nor a folder"
         elif info.compress_type not in METHODS:
-            method = zipfile.compressor_names.get(info.compress_type, "unknown")
+            method = getattr(zipfile, "compressor_names", {}).get(info.compress_type, "unknown")
             refusal = f"its method of compression is {info.compress_type} ({method}), read are deflate (8) and none (0)"
         return self._place(name, name.endswith("/"), refusal)
 
@@ -150,7 +151,9 @@ class Unpacking:
 
     def _tar(self, stream) -> None:
         """Walk through a tar stream; the tarfile module ends without a word where an archive is damaged."""
-        stream, extension, common = _Stream(self, stream), {}, {}
+        stream = _Stream(self, stream)
+        extension: dict[str, Any] = {}
+        common: dict[str, Any] = {}
         while any(block := stream.take(archives.BLOCK)):
             try:
                 info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
