@@ -8,6 +8,7 @@ import sys
 import click
 
 from .doctor import doctor
+from .embed import embed
 from .prepare import prepare
 
 USAGE_ERROR = 2
@@ -22,6 +23,7 @@ def gearnet():
 
 gearnet.add_command(prepare)
 gearnet.add_command(doctor)
+gearnet.add_command(embed)
 
 
 def main(args=None):

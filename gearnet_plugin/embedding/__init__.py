@@ -6,10 +6,17 @@ From structures to vectors with a trained encoder:
     model = load_encoder("runs/pretrain/2025-01-31-12-00-00")
     result = model.embed("my_structures/", level="both")
     result.save("embeddings.npz")
+
+and for more than fits into memory, as the command ``gearnet embed`` does:
+
+    from gearnet_plugin.embedding import embed_to_file
+
+    embed_to_file(model, "my_structures/", "embeddings.h5", level="both")
 """
 
 from .encoder import LoadedEncoder
 from .load import load_encoder
 from .result import Embeddings
+from .to_file import embed_to_file
 
-__all__ = ["Embeddings", "LoadedEncoder", "load_encoder"]
+__all__ = ["Embeddings", "LoadedEncoder", "embed_to_file", "load_encoder"]

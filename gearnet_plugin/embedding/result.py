@@ -8,18 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gearnet_plugin.engine.checkpoint import whole_file
+from .layout import RESIDUE_KEYS, Table, Texts, check_ending, write_table
 
 # B proteins, N residues of all of them, D width of the encoder
-
-#: What names a residue, as PyMOL shows it, with the field of a Structure that holds it.
-RESIDUE_KEYS = {
-    "chain_id": "chain_ids",
-    "residue_number": "residue_numbers",
-    "insertion_code": "insertion_codes",
-    "residue_name": "residue_names",
-}
-
 
 @dataclass
 class Embeddings:
@@ -36,6 +27,7 @@ class Embeddings:
             and ``residue_name`` of the rows of ``residue``, arrays of shape :math:`(length,)`
         drops (list of (str, str), optional): files that gave nothing, and the reason
         info (dict, optional): which encoder made them
+        chains (list of str, optional): author's id of each protein's chain, of several separated by ``;``
     """
 
     names: list[str]
@@ -46,53 +38,42 @@ class Embeddings:
     keys: list[dict[str, np.ndarray]] | None = None
     drops: list[tuple[str, str]] = field(default_factory=list)
     info: dict = field(default_factory=dict)
+    chains: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
 
     def save(self, path: str | os.PathLike) -> str:
         """
-        Write an ``.npz`` file without pickled objects, whole or not at all; :meth:`load` reads it.
-
-        It holds ``names``, ``sources``, ``lengths``, ``drops`` (file, reason), ``info`` (JSON), and as far as
-        there are any ``protein`` :math:`(B, D)`, ``residue`` :math:`(N, D)` with one array a key, all
-        proteins after each other. Protein ``i`` has the rows ``offsets[i]:offsets[i + 1]``.
+        Write an ``.npz``, ``.h5``, ``.parquet`` or ``.pt`` file without pickled objects, whole or not at all; the
+        layouts are in :mod:`.layout`. :meth:`load` reads ``.npz``.
 
         Parameters:
-            path (str or Path): file ending in ``.npz``
+            path (str or Path): file
 
         Returns:
             str: the path
         """
         path = os.path.abspath(os.path.expanduser(os.fspath(path)))
-        if not path.lower().endswith(".npz"):
-            raise ValueError(f"embeddings are saved in a file ending in .npz, but found `{path}`")
+        check_ending(path)
         if not os.path.isdir(os.path.dirname(path)):
             raise FileNotFoundError(
                 f"there is no folder `{os.path.dirname(path)}` for `{os.path.basename(path)}`; make it first"
             )
-        arrays = {
-            "names": np.array(self.names, dtype=np.str_),
-            "sources": np.array(self.sources, dtype=np.str_),
-            "lengths": np.asarray(self.lengths, dtype=np.int64),
-            "drops": np.array(self.drops, dtype=np.str_).reshape(-1, 2),
-            "info": np.array(json.dumps(self.info)),
-        }
-        if self.protein is not None:
-            arrays["protein"] = self.protein
-        if self.residue is not None:
-            arrays["residue"] = np.concatenate(self.residue)
-            arrays["offsets"] = np.concatenate([[0], np.cumsum(arrays["lengths"])])
-            arrays.update({key: np.concatenate([keys[key] for keys in self.keys]) for key in RESIDUE_KEYS})
-        with whole_file(path) as file:
-            np.savez(file, **arrays)
+        chains = [""] * len(self) if self.chains is None else self.chains
+        table = Table(self.names, self.sources, chains, self.lengths, self.protein, drops=self.drops, info=self.info)
+        if self.residue is not None and self.keys is not None:
+            table.residue = np.concatenate(self.residue)
+            columns = {key: np.concatenate([keys[key] for keys in self.keys]) for key in RESIDUE_KEYS}
+            table.keys = {k: v if k == "residue_number" else Texts.of(v) for k, v in columns.items()}
+        write_table(path, table)
         return path
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Embeddings:
         """Read what :meth:`save` wrote."""
         with np.load(os.path.expanduser(os.fspath(path)), allow_pickle=False) as file:
-            if not hasattr(file, "files") or not {"names", "sources", "lengths", "drops", "info"} <= set(
+            if not hasattr(file, "files") or not {"names", "sources", "chains", "lengths", "drops", "info"} <= set(
                 file.files
             ):
                 raise ValueError(f"`{path}` holds no embeddings written by this package")
@@ -112,6 +93,7 @@ class Embeddings:
             keys,
             [tuple(drop) for drop in arrays["drops"].tolist()],
             json.loads(str(arrays["info"])),
+            arrays["chains"].tolist(),
         )
 
     def to_table(self, level: str = "protein") -> dict[str, np.ndarray]:
@@ -121,20 +103,21 @@ class Embeddings:
         Parameters:
             level (str, optional): a row for each ``protein`` or each ``residue``
         """
-        values = self.protein if level == "protein" else self.residue if level == "residue" else None
-        if values is None:
-            raise ValueError(
-                f"there are no embeddings of level `{level}`; a table is made of `protein` or `residue`, "
-                f"if `embed` was asked for it"
-            )
         columns = {
             "name": np.array(self.names),
             "source": np.array(self.sources),
             "length": np.asarray(self.lengths),
         }
-        if level == "residue":
+        if level == "protein" and self.protein is not None:
+            values = self.protein
+        elif level == "residue" and self.residue is not None and self.keys is not None:
             columns = {name: np.repeat(column, self.lengths) for name, column in columns.items()}
             columns.update({key: np.concatenate([keys[key] for keys in self.keys]) for key in RESIDUE_KEYS})
-            values = np.concatenate(values)
+            values = np.concatenate(self.residue)
+        else:
+            raise ValueError(
+                f"there are no embeddings of level `{level}`; a table is made of `protein` or `residue`, "
+                f"if `embed` was asked for it"
+            )
         columns.update({f"e{i}": values[:, i] for i in range(values.shape[1])})
         return columns
