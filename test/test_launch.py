@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import ranks
-from gearnet_plugin.engine import ConfigError, launch, sampling, world
+from gearnet_plugin.engine import ConfigError, launch, results, sampling, world
 from tiny_run import CONFIG
 from torchdrug import core
 
@@ -124,6 +124,9 @@ def evaluate(rank):
         solver = core.Engine(Echo(), None, items, None, None, batch_size=2)
         metric = sampling.evaluate(solver, "valid")
         found.append({name: float(value) for name, value in metric.items()})
+        pred, target = sampling.predict(solver, "valid")
+        rows = results.Predictions(solver.model, items, pred, target["twice"], {"value": None})
+        found[-1].update(pred=rows.pred.tolist(), target=rows.target.tolist(), items=rows.items)
     return found
 
 
@@ -131,6 +134,10 @@ def test_two_ranks_evaluate_an_odd_set_like_one_process(tmp_path):
     # of one item, a rank has none
     expected = evaluate(0)
     assert [found["sum"] for found in expected] == [0, 6, 42]
+    # and every row stands where the item is in the set
+    assert [found["pred"] for found in expected] == [list(range(n)) for n in (1, 3, 7)]
+    assert [found["items"] for found in expected] == [list("0123456"[:n]) for n in (1, 3, 7)]
+    assert all(found["target"] == [2 * value for value in found["pred"]] for found in expected)
     assert ranks.run(evaluate, 2, tmp_path) == [expected, expected]
 
 

@@ -74,8 +74,9 @@ def table(tmp_path_factory):
 def file(table, tmp_path):
     def write(gpus="{{ gpus }}"):
         path = tmp_path / "theirs.yaml"
-        path.write_text(FILE.replace("{folder}", str(tmp_path / "runs")).replace("{table}", table)
-                        .replace("{gpus}", gpus))
+        path.write_text(
+            FILE.replace("{folder}", str(tmp_path / "runs")).replace("{table}", table).replace("{gpus}", gpus)
+        )
         return str(path)
 
     return write
@@ -84,8 +85,10 @@ def file(table, tmp_path):
 def test_a_file_of_a_predecessor_trains_and_says_what_is_replaced(file, tmp_path, capsys):
     assert main(["-c", file(), "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr()
-    for line in ("translated: task.model: GearNet -> GearNetEncoder",
-                 "translated: task.graph_construction_model: GraphConstruction -> ResidueGraphConstruction"):
+    for line in (
+        "translated: task.model: GearNet -> GearNetEncoder",
+        "translated: task.graph_construction_model: GraphConstruction -> ResidueGraphConstruction",
+    ):
         assert printed.out.count(line) == 1 and line not in printed.err
         assert line in (tmp_path / "out" / "log.txt").read_text()
     with open(tmp_path / "out" / "config.yaml") as written:
@@ -109,12 +112,17 @@ def test_stock_translates_nothing_and_learns_the_same(file, tmp_path, capsys):
 def test_keys_of_set_are_those_of_the_file(file, tmp_path, capsys, more):
     """TorchDrug wraps an encoder twice in contrast, ours once: --set finds it where the file has it."""
     view = "{class: IdentityNode}"
-    sets = ["--set", "task={class: Unsupervised, model: {class: MultiviewContrast, crop_funcs: [%s], "
-            "noise_funcs: [%s]}, graph_construction_model: {class: GraphConstruction, "
-            "node_layers: [{class: AlphaCarbonNode}], "
-            "edge_layers: [{class: SequentialEdge, max_distance: 2}]}}" % (view, view), "metric=null",
-            "task.model.model={class: GearNet, input_dim: 21, hidden_dims: [8, 8], num_relation: 5}",
-            "task.model.model.hidden_dims.1=16", "dataset.target=null"]
+    sets = [
+        "--set",
+        "task={class: Unsupervised, model: {class: MultiviewContrast, crop_funcs: [%s], "
+        "noise_funcs: [%s]}, graph_construction_model: {class: GraphConstruction, "
+        "node_layers: [{class: AlphaCarbonNode}], "
+        "edge_layers: [{class: SequentialEdge, max_distance: 2}]}}" % (view, view),
+        "metric=null",
+        "task.model.model={class: GearNet, input_dim: 21, hidden_dims: [8, 8], num_relation: 5}",
+        "task.model.model.hidden_dims.1=16",
+        "dataset.target=null",
+    ]
     assert main(["-c", file(), *more, "--out", str(tmp_path / "out"), *sets]) == 0, capsys.readouterr().err
     printed = capsys.readouterr().out
     assert "MultiviewContrastive" in printed and "output dim 16" in printed or "--smoke" in more
@@ -124,8 +132,10 @@ def test_literal_gpus_are_overridden(file, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     path = file("[0, 1, 2, 3]")
     assert main(["-c", path, "--out", str(tmp_path / "a")]) == 1
-    assert "GPUs [0, 1, 2, 3] were asked for, but PyTorch sees none on this machine. Use `--gpus null`" in \
-        capsys.readouterr().err
+    assert (
+        "GPUs [0, 1, 2, 3] were asked for, but PyTorch sees none on this machine. Use `--gpus null`"
+        in capsys.readouterr().err
+    )
     assert main(["-c", path, "--out", str(tmp_path / "a"), "--gpus", "null", "--dry-run"]) == 0
     assert "runs on    CPU" in capsys.readouterr().out
 
@@ -150,9 +160,24 @@ def test_python_callers_are_told_by_the_log(file, tmp_path, caplog):
 def test_workers_leave_the_telling_to_the_first_process(file, tmp_path):
     """Two workers: each replacement stands on the terminal once."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, TEST]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, os.path.join(ROOT, "script", "run.py"), "-c", file(), "--gpus", "null",
-                           "--nproc", "2", "--out", str(tmp_path / "out")], env=environ, capture_output=True, text=True,
-                          timeout=200)
+    done = subprocess.run(
+        [
+            sys.executable,
+            os.path.join(ROOT, "script", "run.py"),
+            "-c",
+            file(),
+            "--gpus",
+            "null",
+            "--nproc",
+            "2",
+            "--out",
+            str(tmp_path / "out"),
+        ],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
     assert done.returncode == 0, done.stderr
     assert (done.stdout + done.stderr).count("task.model: GearNet -> GearNetEncoder") == 1
     # the test was predicted by both, and written by one

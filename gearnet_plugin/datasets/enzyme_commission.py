@@ -50,6 +50,7 @@ class EnzymeCommissionStructures(FunctionStructures, core.Configurable):
     prefix = "nrPDB-EC"
     url = "https://zenodo.org/record/6622158/files/EnzymeCommission.zip"
     md5 = "33f799065f8ad75f87b709a87293bc65"
+    num_function = 538
 
     def __init__(self, path, test_cutoff=0.95, verbose=1, transform=None, lazy=None, atom_feature=None,
                  bond_feature=None, residue_feature=None, mol_feature=None, kekulize=None, structures=None,

@@ -72,6 +72,7 @@ class FoldStructures(ListedStructures, core.Configurable):
     md5 = "7b052a94afa4c66f9bebeb9efd769186"
     splits = ("train", "valid", "test_fold", "test_family", "test_superfamily")
     target = "fold_label"
+    num_class = 1195
 
     def __init__(self, path, test_split="test_fold", verbose=1, structures=None, transform=None, lazy=None,
                  atom_feature=None, bond_feature=None, residue_feature=None, mol_feature=None, kekulize=None,

@@ -48,6 +48,7 @@ class GeneOntologyStructures(FunctionStructures, core.Configurable):
     url = "https://zenodo.org/record/6622158/files/GeneOntology.zip"
     md5 = "376be1f088cd1fe720e1eaafb701b5cb"
     branches = tuple(BRANCHES)
+    num_functions = {"MF": 489, "BP": 1943, "CC": 320}
 
     def __init__(self, path, branch="MF", test_cutoff=0.95, verbose=1, transform=None, lazy=None, atom_feature=None,
                  bond_feature=None, residue_feature=None, mol_feature=None, kekulize=None, structures=None,
@@ -60,3 +61,7 @@ class GeneOntologyStructures(FunctionStructures, core.Configurable):
                              residue_feature=residue_feature, mol_feature=mol_feature, kekulize=kekulize)
         column = f"GO-terms ({BRANCHES[branch]})"
         self.load(path, column, test_cutoff, structures, num_worker, strict, download, verbose)
+
+    @classmethod
+    def label_counts(cls, config):
+        return {"targets": cls.num_functions.get(config.get("branch", "MF"))}

@@ -50,6 +50,21 @@ class ListedStructures(StructureDataset):
     target = "label"
     #: names of the splits that the lists make
     splits = ()
+    #: number of classes in the published lists
+    num_class = 0
+
+    @classmethod
+    def label_counts(cls, config):
+        """
+        Return how many classes the published lists have, known without them.
+
+        Parameters:
+            config (dict): arguments in a configuration
+
+        Returns:
+            dict: ``{target: number}``
+        """
+        return {cls.target: cls.num_class}
 
     def fill(self, store: StructureStore, lists: Lists, readings: Callable[[str, bool], list[Reading]]) -> None:
         """

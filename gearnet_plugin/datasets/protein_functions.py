@@ -43,6 +43,7 @@ class FunctionStructures(StructureDataset):
         prefix (str): how the names of the tables begin
         url (str): where the released archive is
         md5 (str): its MD5
+        num_function (int): number of functions in its tables
         test_cutoffs (tuple): values that ``test_cutoff`` may have
         chains (list of str): chain of each item as the tables call it, ``1ABC-A``
         targets (dict): number of each function, by its EC number or GO term
@@ -50,7 +51,21 @@ class FunctionStructures(StructureDataset):
     """
 
     release_name = prefix = url = md5 = ""
+    num_function = 0
     test_cutoffs = TEST_CUTOFFS
+
+    @classmethod
+    def label_counts(cls, config):
+        """
+        Return how many labels the released tables have, known without them.
+
+        Parameters:
+            config (dict): arguments in a configuration
+
+        Returns:
+            dict: ``{"targets": number}``
+        """
+        return {"targets": cls.num_function}
 
     def load(self, path, column, test_cutoff, structures, num_worker, strict, download, verbose):
         """

@@ -59,6 +59,7 @@ class ReactionStructures(ListedStructures, core.Configurable):
     """
 
     target = "reaction_label"
+    num_class = 384
     splits = ("train", "valid", "test")
 
     def __init__(self, path, verbose=1, structures=None, transform=None, lazy=None, atom_feature=None,

@@ -19,8 +19,8 @@ import torch
 from gearnet_plugin.structures import split_ending
 
 from .labels import Target, parse_target, quoted
-from .stored import StoredStructures, _common_tail
-from .table import Column, _place, _read_cells
+from .stored import StoredStructures, common_tail
+from .table import Column, column_place, read_cells
 
 COLUMNS = ("structure", "chain", "residue")
 # a data frame writes whole numbers with gaps as 52.0
@@ -63,7 +63,7 @@ def read_residue_table(path, target=None, kind=None) -> ResidueTable:
         ValueError: says which row and column is wrong, what is allowed and what to do
     """
     path = os.path.expanduser(os.fspath(path))
-    header, numbers, lines = _read_cells(path)
+    header, numbers, lines = read_cells(path)
     names = [target] if isinstance(target, str) else list(target or (name for name in header if name not in COLUMNS))
     if not names:
         raise ValueError(f"{path}: there is no column of labels beside {quoted(header)}")
@@ -74,7 +74,7 @@ def read_residue_table(path, target=None, kind=None) -> ResidueTable:
         )
 
     def cells(name):
-        place = _place(path, header, name)
+        place = column_place(path, header, name)
         return [line[place] for line in lines]
 
     structures, residues = cells("structure"), cells("residue")
@@ -223,7 +223,7 @@ class _Items:
             named = self.names.get(structure)
             return (named, "") if named else ([], "there is no such structure")
         if len(sources) > 1:
-            common = {source: _common_tail(source, structure) for source in sources}
+            common = {source: common_tail(source, structure) for source in sources}
             best = [source for source, length in common.items() if length == max(common.values())]
             if len(best) > 1:
                 return [], f"several structures are called so: {quoted(best, 3)}; name the folder"

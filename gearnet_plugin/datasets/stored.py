@@ -138,7 +138,7 @@ def _find_row(store, row, sources, named) -> tuple[list[int], str]:
             return [], f"structure `{stem}` is not in the store `{store.path}`"
         return (named, "") if len(named) == 1 else ([], f"{len(named)} structures of the store are called `{stem}`")
     if len(sources) > 1:
-        common = {source: _common_tail(source, row.file) for source in sources}
+        common = {source: common_tail(source, row.file) for source in sources}
         best = [source for source, length in common.items() if length == max(common.values())]
         if len(best) > 1:
             return (
@@ -156,7 +156,7 @@ def _find_row(store, row, sources, named) -> tuple[list[int], str]:
     return [], f"no protein chain `{row.chain}` of `{stem}` in the store `{store.path}`; there are {held}"
 
 
-def _common_tail(source: str, file: str) -> int:
+def common_tail(source: str, file: str) -> int:
     """Number of folders, from the file upwards, that two paths share."""
     folders = [os.path.dirname(os.path.normpath(path)).split(os.sep)[::-1] for path in (source, file)]
     return next((i for i, (a, b) in enumerate(zip(*folders)) if a != b), min(map(len, folders)))

@@ -97,12 +97,12 @@ def read_table(path, target=None, kind=None, classes=None, structure_column="str
     kinds = [kind] * len(names) if kind is None or isinstance(kind, str) else _for_each(kind, names, "kind")
     classes = _for_each(_nested(classes, names), names, "classes")
 
-    header, numbers, lines = _read_cells(path)
+    header, numbers, lines = read_cells(path)
 
     def cells(name, default=None):
         if name is None or name == default and name not in header:
             return [""] * len(lines)
-        place = _place(path, header, name)
+        place = column_place(path, header, name)
         return [line[place] for line in lines]
 
     columns = cells(structure_column), cells(chain_column, "chain"), cells(split_column, "split")
@@ -113,7 +113,7 @@ def read_table(path, target=None, kind=None, classes=None, structure_column="str
     return Table(rows, targets)
 
 
-def _read_cells(path) -> tuple[list[str], list[int], list[list[str]]]:
+def read_cells(path) -> tuple[list[str], list[int], list[list[str]]]:
     """Header, numbers of the rows and their cells, stripped; blank rows are left out."""
     if not os.path.isfile(path):
         raise FileNotFoundError(f"no such table: `{path}`, looked from `{os.getcwd()}`")
@@ -143,7 +143,8 @@ def _read_cells(path) -> tuple[list[str], list[int], list[list[str]]]:
     return header, numbers[1:], lines
 
 
-def _place(path, header, name) -> int:
+def column_place(path, header, name) -> int:
+    """Place of the column of a name in a header, or an error that says which there are."""
     if header.count(name) == 1:
         return header.index(name)
     if name in header:

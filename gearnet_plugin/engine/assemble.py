@@ -9,7 +9,7 @@ import random
 import numpy as np
 import torch
 
-from gearnet_plugin.engine import checkpoint, evaluation, labels, precision, smoke
+from gearnet_plugin.engine import checkpoint, evaluation, groups, labels, precision, smoke, weight_files
 from gearnet_plugin.engine.build import build, describe
 from gearnet_plugin.engine.errors import ConfigError, listing
 from gearnet_plugin.engine.precheck import compare_weights
@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
 DROPS = "drops.tsv"
+WEIGHTS = ("model_checkpoint", "checkpoint")
 
 
 @dataclasses.dataclass
@@ -36,6 +37,7 @@ class Assembly:
         best (Best): by which metric epochs are compared
         validates (bool): whether there is something to compare them by
         watching (handle): ends the counting of batches
+        labels (dict): what is predicted, see :func:`gearnet_plugin.engine.labels.of_dataset`
     """
 
     solver: core.Engine
@@ -45,6 +47,7 @@ class Assembly:
     best: evaluation.Best
     validates: bool
     watching: object
+    labels: dict = dataclasses.field(default_factory=dict)
 
 
 def seed_everything(seed, rank=None):
@@ -56,7 +59,7 @@ def seed_everything(seed, rank=None):
     torch.manual_seed(seed)
 
 
-def assemble(config, world, recorder, folder, is_smoke=False):
+def assemble(config, world, recorder, folder, is_smoke=False, download=True):
     """
     Build everything that a run needs, with the same weights on every rank.
 
@@ -66,17 +69,29 @@ def assemble(config, world, recorder, folder, is_smoke=False):
         recorder (Recorder, optional): on rank 0
         folder (str): output folder, for the list of what the dataset left out
         is_smoke (bool, optional): take a few items, with random labels
+        download (bool, optional): whether the network may be used
 
     Returns:
         Assembly: the objects
     """
+    with weight_files.downloads(download):
+        return _assemble(config, world, recorder, folder, is_smoke, download)
+
+
+def _assemble(config, world, recorder, folder, is_smoke, download):
+    for key in WEIGHTS:
+        if config.get(key):
+            # the name of published weights becomes their file
+            config[key] = checkpoint.published_file(config[key], key, download)
     # reading the data may take an hour
     compare_weights(config)
+    weight_files.have_all(config, download)
     seed_everything(config.seed)
     dataset = build(config.dataset, "dataset")
     if world.rank == 0:
         report_drops(dataset, folder)
     labels.fill_in(config, dataset)
+    names = labels.of_dataset(config, dataset)
     if is_smoke:
         dataset = smoke.SmokeDataset(dataset, config, config.seed, world.size)
     sets = split(dataset)
@@ -91,15 +106,15 @@ def assemble(config, world, recorder, folder, is_smoke=False):
         task.set_seed(config.seed)
     if config.model_checkpoint:
         logger.info("encoder weights from %s", checkpoint.load_encoder(task, config.model_checkpoint))
-    optimizer = build(config.optimizer, "optimizer", params=task.parameters())
+    optimizer = groups.build_optimizer(config, task)
     solver = _engine(config, world, task, sets, optimizer, recorder)
     if config.checkpoint:
         # after the engine, since some tasks make their head from the training set
-        logger.info("all weights from %s", checkpoint.load_task(solver.model, config.checkpoint))
+        logger.info("all weights from %s", checkpoint.load_task(solver.model, config.checkpoint, names))
+    groups.check_whole(optimizer, solver.model)
+    logger.info("%s, %s", config.optimizer["class"], groups.describe(config, optimizer))
     # after the engine too: a scheduler wants every parameter group, the head's included
-    scheduler = None
-    if config.get("scheduler"):
-        scheduler = build(config.scheduler, "scheduler", optimizer=optimizer)
+    scheduler = groups.build_scheduler(config, optimizer)
     plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
     solver.scheduler = None if plateau else scheduler
 
@@ -115,7 +130,7 @@ def assemble(config, world, recorder, folder, is_smoke=False):
                 type(encoder).__name__, count_parameters(solver.model), count_parameters(encoder))
     seed_everything(config.seed, world.rank)
     watching = watch(solver.model, solver.meter)
-    return Assembly(solver, scheduler, plateau, batch_per_epoch, best, validates, watching)
+    return Assembly(solver, scheduler, plateau, batch_per_epoch, best, validates, watching, names)
 
 
 def _engine(config, world, task, sets, optimizer, recorder):

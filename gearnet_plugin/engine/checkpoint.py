@@ -13,6 +13,7 @@ import torch
 import yaml
 from torch import nn
 
+from gearnet_plugin.engine import heads
 from gearnet_plugin.engine.errors import ConfigError, listing
 from gearnet_plugin.engine.mismatch import explain
 from torchdrug import core
@@ -130,17 +131,19 @@ def read_state(path, key="checkpoint"):
     Read a file of weights, or the best one of a run folder, without unpickling code.
 
     Parameters:
-        path (str): ``encoder.pth``, any checkpoint, or the folder of a run
+        path (str): ``encoder.pth``, any checkpoint, the folder of a run, or the name of published weights, which are
+            downloaded where they are not there yet
         key (str, optional): path of the setting, for messages
 
     Returns:
         (dict, str): what the file holds, and the file
     """
-    path = os.path.expanduser(path)
+    path = os.path.expanduser(published_file(path, key))
     if os.path.isdir(path):
         path = _best_file(path, key)
     if not os.path.isfile(path):
-        raise ConfigError(key, "there is no file or run folder `%s`" % os.path.abspath(path))
+        raise ConfigError(key, "there is no file or run folder `%s`, nor are published weights of that name"
+                          % os.path.abspath(path))
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -152,6 +155,17 @@ def read_state(path, key="checkpoint"):
     if not isinstance(state, dict):
         raise ConfigError(key, "`%s` holds %s instead of a state dict" % (path, type(state).__name__))
     return state, path
+
+
+def published_file(path, key, download=True):
+    """Return the file that the name of published weights stands for, downloaded if allowed; anything else as it is."""
+    # that package imports this module
+    from gearnet_plugin.embedding import weight_folder
+
+    try:
+        return weight_folder.resolve(path, download)
+    except (OSError, ValueError) as error:
+        raise ConfigError(key, str(error)) from None
 
 
 def _not_weights(path, error):
@@ -177,7 +191,7 @@ def _best_file(folder, key):
     return os.path.join(folder, steps[max(steps)])
 
 
-def _tensors(state, path, key):
+def model_state(state, path, key):
     """Return the model's part of a checkpoint: {name: tensor}."""
     state = state["model"] if isinstance(state.get("model"), dict) else state
     tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
@@ -199,7 +213,9 @@ def encoder_state(tensors, names):
         for name in tensors:
             if name == expected or name.endswith("." + expected):
                 prefix = name[:len(name) - len(expected)]
-                counts[prefix] = counts.get(prefix, 0) + 1
+                # half of a sequence model joined with a structure encoder is not the encoder that was trained
+                if not prefix.endswith(("sequence_model.", "structure_model.")):
+                    counts[prefix] = counts.get(prefix, 0) + 1
     if not counts:
         return tensors
     # of two equally good ones (an encoder inside an encoder) the outer
@@ -227,15 +243,29 @@ def compare_encoder(task, state, file, key):
         key (str): path of the setting, for messages
     """
     encoder = find_encoder(task)
-    found = encoder_state(_tensors(state, file, key), encoder.state_dict())
+    found = encoder_state(model_state(state, file, key), encoder.state_dict())
     _compare(encoder, found, file, key)
     return found
 
 
-def load_task(task, path):
-    """Load a whole task with its head from a file or run folder; every weight must fit. Returns the file."""
+def load_task(task, path, names=None):
+    """
+    Load a whole task with its head from a file or run folder; every weight must fit.
+
+    Parameters:
+        task (nn.Module): task
+        path (str): file or run folder
+        names (dict, optional): labels of this run, which have to be those of the file where both are known
+
+    Returns:
+        str: the file
+    """
     state, file = read_state(path, "checkpoint")
-    tensors = _tensors(state, file, "checkpoint")
+    tensors = model_state(state, file, "checkpoint")
+    if names:
+        heads.compare(state, file, names)
+        heads.compare_sizes(heads.size(task.state_dict()), tensors, file)
+    heads.compare_kinds(task, tensors, file)
     _compare(task, tensors, file, "checkpoint")
     task.load_state_dict(tensors)
     return file

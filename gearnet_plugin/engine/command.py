@@ -10,13 +10,18 @@ from gearnet_plugin.engine.build import check_all, describe
 from gearnet_plugin.engine.config import missing, override, parse, parse_value, read_text, render, variables
 from gearnet_plugin.engine.dryrun import dry_run, table
 from gearnet_plugin.engine.errors import ConfigError, TrainingStopped, did_you_mean, listing
-from gearnet_plugin.engine.runner import RunOptions, run
+from gearnet_plugin.engine.options import RunOptions
+from gearnet_plugin.engine.runner import run
 from gearnet_plugin.engine.schema import complete, parse_gpus
 from gearnet_plugin.engine.smoke import shrink
 from gearnet_plugin.engine.stock import to_stock
+from gearnet_plugin.translate import translate
 
 USAGE_ERROR = 2
-HELP = "Train what a configuration describes. Variables that the file names are options too (-c FILE --help)."
+HELP = (
+    "Train what a configuration describes. Variables that the file names are options too (-c FILE --help).\n\n"
+    "Files of TorchDrug, the GearNet repository and ESM-GearNet are taken as they are: what is translated is printed. "
+    "To evaluate a trained run on the data of a file: --set checkpoint=RUN train.num_epoch=0.")
 # variables with an option of their own, and the value that a file gets when the option is not given
 OWN_VARIABLES = {"gpus": None, "seed": 0, "nproc": None}
 
@@ -26,11 +31,14 @@ _OPTIONS = [
                  help="GPU ids such as 0,1 or [0,1]; null for CPU. Each gets a worker of its own."),
     click.Option(["--nproc"], type=int, metavar="N", help="Number of processes on CPU."),
     click.Option(["--set", "assignments"], multiple=True, metavar="KEY.PATH=VALUE",
-                 help="Change a value of the file, such as optimizer.lr=1e-3. May be repeated."),
+                 help="Change a value of the file, such as optimizer.lr=1e-3; keys as the file has them, before "
+                      "anything is translated. May be repeated."),
     click.Option(["--seed"], type=click.IntRange(min=0), help="Seed, instead of the file's."),
-    click.Option(["--stock"], is_flag=True, help="Use TorchDrug's own classes, for comparison."),
+    click.Option(["--stock"], is_flag=True, help="Use TorchDrug's own classes, for comparison; translates nothing."),
     click.Option(["--smoke"], is_flag=True, help="Two steps on bundled structures at width 32."),
     click.Option(["--dry-run"], is_flag=True, help="Show what would be trained and what is missing."),
+    click.Option(["--no-download"], is_flag=True, help="Use no network: what is missing is an error that says where to "
+                                                       "get it."),
     click.Option(["--out"], metavar="DIR", help="Exactly this output folder."),
 ]
 
@@ -125,6 +133,12 @@ def _execute(params):
         raise click.UsageError("--dry-run builds without data and --smoke trains: give one of them")
     config, not_given = _load(params)
     try:
+        speaks = world.is_first() and not os.environ.get(launch.WORKER)
+        translated = []
+        if not params["stock"]:
+            config, translated = translate(config)
+            for line in translated if speaks else ():
+                click.echo("translated: %s" % line)
         config = complete(config)
         if params["seed"] is not None:
             config.seed = params["seed"]
@@ -136,7 +150,7 @@ def _execute(params):
         if params["smoke"]:
             config = shrink(config)
         check_all(config)
-        for line in replaced if not os.environ.get(launch.WORKER) and world.is_first() else ():
+        for line in replaced if speaks else ():
             click.echo("stock: %s" % line)
         if params["dry_run"]:
             click.echo("%s: dry run, no data were opened and nothing was trained" % source)
@@ -146,7 +160,8 @@ def _execute(params):
         if count > 1 and not world.inside_job():
             return launch.start(count)
         result = run(config, RunOptions(name=os.path.splitext(os.path.basename(source))[0], out=params["out"],
-                                        smoke=params["smoke"], source=source))
+                                        smoke=params["smoke"], stock=params["stock"],
+                                        translated=translated, download=not params["no_download"], source=source))
     except ConfigError as error:
         raise error.located(source) from error.__cause__
     if world.is_first():

@@ -1,15 +1,15 @@
 """``--dry-run``: what a configuration would train and what it lacks, without opening or fetching data."""
+import contextlib
 import os
 
-import torch
-
-from gearnet_plugin.engine import labels, launch, precision
-from gearnet_plugin.engine.assemble import count_parameters
+from gearnet_plugin.engine import groups, heads, labels, launch, precision, weight_files
+from gearnet_plugin.engine.assemble import WEIGHTS, count_parameters
 from gearnet_plugin.engine.build import build
-from gearnet_plugin.engine.checkpoint import find_encoder
+from gearnet_plugin.engine.checkpoint import find_encoder, published_file
 from gearnet_plugin.engine.config import join, plain
 from gearnet_plugin.engine.errors import ConfigError
-from gearnet_plugin.engine.precheck import Unavailable, compare_weights, no_downloads
+from gearnet_plugin.engine.precheck import compare_weights
+from gearnet_plugin.engine.weight_files import Unavailable
 
 # how many labels stand in where only the data know
 PLACEHOLDER = 1
@@ -38,11 +38,13 @@ def dry_run(config, not_given=(), nproc=None):
             check()
         except ConfigError as error:
             missing.append(("missing", str(error)))
+    weights = weight_files.named(config["task"], "task")
     try:
-        rows += _describe(config)
+        rows += _describe_unread(config, weights) if weights else _describe(config)
     except Unavailable as error:
-        rows.append(("task", "%s, not built: it reads weights that are not here" % config["task"]["class"]))
+        rows.append(("task", "%s, not built: it reads weights" % config["task"]["class"]))
         missing.append(("missing", "weights of the model -> %s" % error))
+    missing += [("missing", "weights of the model -> %s" % line) for _, line in weight_files.absent(config["task"])]
     rows.append(("data", "%s, not opened" % config["dataset"]["class"]))
     gpus = config["engine"]["gpus"]
     rows.append(("runs on", "CPU" if gpus is None else "GPU %s" % ", ".join(map(str, gpus))))
@@ -57,22 +59,46 @@ def table(rows):
     return "\n".join("%-*s  %s" % (width, name, value) for name, value in rows)
 
 
+def _describe_unread(config, weights):
+    """What can be said of a model whose weights would have to be read: gigabytes."""
+    rows = [("task", "%s, not built: its sequence model is as large as its weights" % config["task"]["class"])]
+    rows += [("weights", "%s: %s, %.1f GB, there and not read" % (name, path, os.path.getsize(path) / 1e9))
+             for _, name, path, _, _ in weights if os.path.exists(path)]
+    rows += _labels(config)
+    return [*rows, ("optimizer", config["optimizer"]["class"] + _ratios(config))]
+
+
+def _labels(config):
+    """What the task predicts; fills it in, with a placeholder where only the data know it."""
+    task, notes = config["task"], []
+    if not labels.kind(config)[1] or task.get("task"):
+        return notes
+    known, columns = labels.names(config), labels.numbered(config)
+    if known is None:
+        notes.append(("labels", "all of the dataset; their number is known once it is opened"))
+    elif columns:
+        notes.append(("labels", "all %d of the dataset" % len(known)))
+    else:
+        notes.append(("labels", ", ".join(map(str, known))))
+    task["task"] = known or (list(range(PLACEHOLDER)) if columns else ["label"])
+    if known is None and columns:
+        notes.append(("head", "counted with %d label in place of all" % PLACEHOLDER))
+    if "ce" in labels.criteria(task) and task.get("num_class") is None:
+        counts = [labels.num_classes(config, label) for label in task["task"]]
+        if all(counts):
+            task["num_class"] = counts
+            notes.append(("classes", ", ".join(map(str, counts))))
+    return notes
+
+
 def _describe(config):
-    notes = []
-    if labels.kind(config)[1] and config["task"].get("task") is None:
-        known = labels.names(config)
-        notes.append(("labels", "all of the dataset; their number is known once it is opened" if known is None
-                      else ", ".join(map(str, known))))
-        numbered = labels.kind(config)[0] in labels.NUMBERED
-        config["task"]["task"] = known or (list(range(PLACEHOLDER)) if numbered else ["label"])
-        if known is None and numbered:
-            notes.append(("head", "counted with %d label in place of all" % PLACEHOLDER))
-    with no_downloads(), torch.device("meta"):
+    notes = _labels(config)
+    with weight_files.on_meta():
         task = build(config["task"], "task")
-        optimizer = build(config["optimizer"], "optimizer", params=task.parameters())
-        if config.get("scheduler"):
-            build(config["scheduler"], "scheduler", optimizer=optimizer)
+        optimizer = groups.build_optimizer(config, task)
+        groups.build_scheduler(config, optimizer)
     encoder = find_encoder(task)
+    outputs = heads.expected_size(config)
     rows = [
         ("task", "%s, %s parameters" % (config["task"]["class"], count_parameters(task))),
         ("encoder", "%s, %s parameters, output dim %s" % (
@@ -80,13 +106,19 @@ def _describe(config):
     ]
     if not any(name.startswith("mlp.") or ".mlp." in name for name, _ in task.named_parameters()) and \
             labels.kind(config)[1]:
-        notes.append(("head", "not counted: %s makes it from the training set when the run starts"
-                      % config["task"]["class"]))
-    lr = optimizer.param_groups[0]["lr"]
-    rows.append(("optimizer", "%s, learning rate %g%s" % (
-        config["optimizer"]["class"], lr,
+        notes.append(("head", "%snot counted: %s makes it from the training set when the run starts"
+                      % ("%d outputs, " % outputs if outputs else "", config["task"]["class"])))
+    lr = optimizer.param_groups[0]["lr"] if not _ratios(config) else optimizer.defaults["lr"]
+    rows.append(("optimizer", "%s, learning rate %g%s%s" % (
+        config["optimizer"]["class"], lr, _ratios(config),
         ", schedule %s" % config["scheduler"]["class"] if config.get("scheduler") else "")))
     return rows[:2] + notes + rows[2:]
+
+
+def _ratios(config):
+    """The ratios of learning rates as the end of a line."""
+    words = {"lr_ratio": "the encoder", "sequence_model_lr_ratio": "its sequence model"}
+    return "".join(", times %g for %s" % (config[key], name) for key, name in words.items() if config.get(key))
 
 
 def _missing(config, not_given):
@@ -95,18 +127,25 @@ def _missing(config, not_given):
     for key, path in _paths(config["dataset"], "dataset"):
         if not os.path.exists(os.path.expanduser(path)):
             rows.append(("missing", "%s -> %s" % (key, os.path.abspath(os.path.expanduser(path)))))
-    for key in ("model_checkpoint", "checkpoint"):
-        path = config.get(key)
-        if path and not os.path.exists(os.path.expanduser(path)):
-            rows.append(("missing", "%s -> %s" % (key, os.path.abspath(os.path.expanduser(path)))))
+    for key in WEIGHTS:
+        if config.get(key):
+            try:
+                path = os.path.abspath(os.path.expanduser(published_file(config[key], key, download=False)))
+                rows += [] if os.path.exists(path) else [("missing", "%s -> %s" % (key, path))]
+            except ConfigError as error:  # published weights that are not here yet
+                rows.append(("missing", str(error)))
     return rows
 
 
 def _compare(config):
     """Compare the weights that are there; :func:`_missing` lists those that are not."""
-    there = {key: config[key] for key in ("model_checkpoint", "checkpoint")
-             if config.get(key) and os.path.exists(os.path.expanduser(config[key]))}
-    compare_weights({"task": config["task"], **there})
+    there = {}
+    for key in WEIGHTS:
+        with contextlib.suppress(ConfigError):
+            path = published_file(config[key], key, download=False) if config.get(key) else None
+            if path and os.path.exists(os.path.expanduser(path)):
+                there[key] = path
+    compare_weights({"task": config["task"], "dataset": config["dataset"], **there})
 
 
 def _paths(value, key):

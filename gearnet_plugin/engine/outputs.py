@@ -18,7 +18,7 @@ from gearnet_plugin.engine.config import plain
 from gearnet_plugin.engine.errors import ConfigError
 
 # files by which a folder is known to hold a run
-MARKS = ("config.yaml", "versions.json", "metrics.jsonl", "log.txt", "encoder.pth")
+MARKS = ("config.yaml", "versions.json", "metrics.jsonl", "log.txt", "encoder.pth", "results.json")
 PACKAGES = {"torch": "torch", "torchdrug": "torchdrug", "numpy": "numpy", "rdkit": "rdkit", "gemmi": "gemmi",
             "torch_scatter": "torch-scatter", "torch_cluster": "torch-cluster"}
 

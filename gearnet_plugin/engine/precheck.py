@@ -1,35 +1,12 @@
 """Whether weights fit a configuration, found out before the data are opened: on the ``meta`` device."""
-import contextlib
 import logging
-import os
 import types
 
-import torch
-
-from gearnet_plugin.engine import checkpoint
+from gearnet_plugin.engine import checkpoint, heads, weight_files
 from gearnet_plugin.engine.build import build
 from gearnet_plugin.engine.errors import ConfigError
-from torchdrug import utils
 
 logger = logging.getLogger(__name__)
-
-
-class Unavailable(ConfigError):
-    """A constructor wants to fetch something."""
-
-
-@contextlib.contextmanager
-def no_downloads():
-    """Let no constructor fetch anything: TorchDrug's models that do, do it by ``utils.download``."""
-    def refuse(url, path, *args, **kwargs):
-        raise Unavailable("", "%s (from %s)" % (os.path.abspath(os.path.expanduser(path)), url))
-
-    before = utils.download
-    utils.download = refuse
-    try:
-        yield
-    finally:
-        utils.download = before
 
 
 def compare_weights(config):
@@ -43,8 +20,14 @@ def compare_weights(config):
         if not config.get(key):
             continue
         state, file = checkpoint.read_state(config[key], key)
+        if key == "checkpoint":
+            expected = heads.expected_size(config, published=False)
+            heads.compare_sizes(expected, checkpoint.model_state(state, file, key), file)
+        if weight_files.named(config["task"], "task"):
+            # models that read their weights: compared when they are built in earnest
+            continue
         try:
-            with no_downloads(), torch.device("meta"):
+            with weight_files.on_meta():
                 model = build(config["task"]["model"], "task.model")
         except (ConfigError, KeyError, TypeError) as error:
             # a model that reads or fetches something: the weights are compared when it is built in earnest

@@ -1,68 +1,24 @@
 """One run from configuration to results on the stock ``core.Engine``: what script/run.py and tests call."""
-import dataclasses
 import logging
 import math
 import os
-import sys
 
-from gearnet_plugin.engine import checkpoint, evaluation, outputs, precision, sampling, world
+from gearnet_plugin.engine import checkpoint, evaluation, heads, labels, outputs, precision, results, sampling, world
 from gearnet_plugin.engine.assemble import assemble
 from gearnet_plugin.engine.build import check_all
+from gearnet_plugin.engine.config import plain
 from gearnet_plugin.engine.errors import TrainingStopped
 from gearnet_plugin.engine.logs import logging_to
+from gearnet_plugin.engine.options import RunOptions, RunResult
 from gearnet_plugin.engine.recorder import Recorder, as_numbers
 from gearnet_plugin.engine.schema import complete
+from gearnet_plugin.engine.weight_files import without_network
+from gearnet_plugin.translate import translate
 
 logger = logging.getLogger(__name__)
 
 # evaluations of a run when `eval_interval` is not given, as in the GearNet repository
 EVALUATIONS = 50
-
-
-@dataclasses.dataclass
-class RunOptions:
-    """
-    What the command line says beside the configuration.
-
-    Parameters:
-        name (str): names the output folder
-        out (str, optional): exactly this output folder
-        seed (int, optional): instead of the configuration's
-        smoke (bool): the configuration was shrunk by :func:`gearnet_plugin.engine.smoke.shrink`
-        source (str, optional): the configuration file
-        command (list of str): the command line
-    """
-
-    name: str = "run"
-    out: str | None = None
-    seed: int | None = None
-    smoke: bool = False
-    source: str | None = None
-    command: list = dataclasses.field(default_factory=lambda: list(sys.argv))
-
-
-@dataclasses.dataclass
-class RunResult:
-    """
-    What a run gave.
-
-    Parameters:
-        folder (str): output folder
-        num_epoch (int): epochs trained
-        num_step (int): optimizer updates
-        metric (str, optional): name of the metric that chose the best epoch
-        best_epoch (int, optional): that epoch, counted from 1; None without validation
-        valid (dict): validation metrics of the best epoch
-        test (dict): test metrics of the best epoch's weights
-    """
-
-    folder: str
-    num_epoch: int = 0
-    num_step: int = 0
-    metric: str | None = None
-    best_epoch: int | None = None
-    valid: dict = dataclasses.field(default_factory=dict)
-    test: dict = dataclasses.field(default_factory=dict)
 
 
 def run(config, options=None):
@@ -72,7 +28,7 @@ def run(config, options=None):
     Test metrics come once, at the end, from the weights of the best validation epoch.
 
     Parameters:
-        config (dict): configuration
+        config (dict): configuration, in the classes of this package or of its predecessors
         options (RunOptions, optional): the rest of the command line
 
     Returns:
@@ -84,10 +40,15 @@ def run(config, options=None):
         KeyboardInterrupt: everything is saved
     """
     options = options or RunOptions()
+    replaced = []
+    if not options.stock:
+        config, replaced = translate(config)
     config = complete(config)
     if options.seed is not None:
         config.seed = options.seed
     check_all(config)
+    if not options.download:
+        config = complete(without_network(plain(config)))
     precision.fill_in(config)
     processes = world.join(config.engine.gpus)
     try:
@@ -96,6 +57,9 @@ def run(config, options=None):
         this = _Run(config, options, processes, folder)
         try:
             with logging_to(folder, processes.rank):
+                for level, lines in ((logging.DEBUG, options.translated), (logging.INFO, replaced)):
+                    for line in lines:
+                        logger.log(level, "translated: %s", line)
                 return this.go()
         except BaseException:
             if this.writes and not this.started:
@@ -128,7 +92,8 @@ class _Run:
             logger.info("outputs are in %s", folder)
             self.recorder = Recorder(folder)
         try:
-            self.parts = assemble(self.config, self.processes, self.recorder, folder, self.options.smoke)
+            self.parts = assemble(self.config, self.processes, self.recorder, folder, self.options.smoke,
+                                  self.options.download)
             self.train()
             self.finish()
         except KeyboardInterrupt:
@@ -181,18 +146,36 @@ class _Run:
                 self.validate(epoch)
             if epoch == total or (config.save_interval and epoch % config.save_interval == 0):
                 self.save("checkpoint-%d.pth" % self.result.num_step)
+        if not total and parts.validates:
+            # no epoch to choose among: these weights are what they are
+            logger.info("`train.num_epoch` is 0: the weights are evaluated as they are%s",
+                        "" if config.checkpoint else ", with a head that was never trained")
+            self.result.valid = self.evaluate("valid", 0)[0]
+            if parts.best.name is None:
+                parts.best.settle(self.result.valid)
+            self.result.metric = parts.best.name
 
     def evaluate(self, name, epoch):
-        """Return the metrics on a split as numbers; the weights are those after ``epoch``."""
-        solver = self.parts.solver
+        """
+        Evaluate on a split; the weights are those after ``epoch``.
+
+        Returns:
+            (dict, Predictions): metrics as numbers; on rank 0 what they are of, None where that is no prediction of
+            labels
+        """
+        solver, names = self.parts.solver, self.parts.labels
         if self.recorder:
             self.recorder.epoch, self.recorder.step = epoch, solver.meter.batch_id
-        return as_numbers(sampling.evaluate(solver, name))
+        pred, target = sampling.predict(solver, name)
+        metric = as_numbers(sampling.score(solver, name, pred, target))
+        if not self.writes or not results.Predictions.possible(names, pred, target):
+            return metric, None
+        return metric, results.Predictions(self.model, getattr(solver, name + "_set"), pred, target, names)
 
     def validate(self, epoch):
         """Evaluate on the validation set, and keep the weights if they are the best so far."""
         best = self.parts.best
-        metric = self.evaluate("valid", epoch)
+        metric = self.evaluate("valid", epoch)[0]
         if best.name is None:
             best.settle(metric)
         value = metric[best.name]
@@ -217,10 +200,38 @@ class _Run:
             self.model.load_state_dict(self.best_weights)
             logger.info("best epoch is %d with %s %.4g", best.epoch, best.name, best.value)
         if self.parts.solver.test_set and evaluation.can_evaluate(self.model):
-            if self.best_weights is None:
+            if self.best_weights is None and self.config.train.num_epoch:
                 logger.warning("no epoch was validated: the last weights are tested")
-            self.result.test = self.evaluate("test", best.epoch or self.result.num_epoch)
+            self.test(best.epoch or self.result.num_epoch)
+        if self.writes:
+            self.write_results()
         self.save_encoder()
+
+    def test(self, epoch):
+        """Predict the test set and say how good that is; files about it are written on rank 0."""
+        folder = self.result.folder
+        self.result.test, found = self.evaluate("test", epoch)
+        if found is None:
+            return
+        found.save(os.path.join(folder, results.PREDICTIONS))
+        if not found.known:
+            return
+        logger.info("drawing the test items %d times for intervals of %d metrics", results.SAMPLES,
+                    len(self.model.metric))
+        self.result.intervals = found.intervals(list(self.model.metric), self.config.seed)
+        columns = labels.names(self.config) if labels.TARGETS in found.names else None
+        found.write_classes(os.path.join(folder, results.CLASSES), self.parts.solver.train_set, columns)
+
+    def write_results(self):
+        """Write ``results.json``."""
+        this, solver, config = self.result, self.parts.solver, self.config
+        results.write_results(os.path.join(this.folder, results.RESULTS), {
+            "dataset": config.dataset["class"], "task": config.task["class"], "kind": getattr(self.model, "kind", None),
+            "num_items": {split: len(getattr(solver, split + "_set") or ()) for split in ("train", "valid", "test")},
+            "seed": config.seed, "num_epoch": this.num_epoch, "num_step": this.num_step, "metric": this.metric,
+            "best_epoch": this.best_epoch, "valid": this.valid, "test": this.test, "intervals": this.intervals,
+            "interval": {"level": results.LEVEL, "samples": results.SAMPLES} if this.intervals else None,
+            "labels": self.parts.labels or None})
 
     # === files ===
 
@@ -231,6 +242,8 @@ class _Run:
         solver = self.parts.solver
         state = {"model": solver.model.state_dict(), "optimizer": solver.optimizer.state_dict(),
                  "epoch": solver.epoch, "step": solver.meter.batch_id}
+        if self.parts.labels:
+            state[heads.LABELS] = self.parts.labels
         checkpoint.save(state, os.path.join(self.result.folder, name))
         self.saved = name
         # the encoder is that of the best epoch, or the last where nothing is compared

@@ -41,6 +41,46 @@ def part(size, rank, world_size):
 
 
 @torch.no_grad()
+def predict(solver, split):
+    """
+    Predict a split, each item once, in the order of :func:`part`.
+
+    Parameters:
+        solver (core.Engine): engine
+        split (str): ``train``, ``valid`` or ``test``
+
+    Returns:
+        predictions and targets of all items, on every rank, as the task's ``predict_and_target`` gives them
+    """
+    dataset, model = getattr(solver, "%s_set" % split), solver.model
+    indices = part(len(dataset), solver.rank, solver.world_size)
+    model.split = split
+    model.eval()
+    results = []
+    for batch in data.DataLoader(dataset, solver.batch_size, sampler=indices, num_workers=solver.num_worker):
+        if solver.device.type == "cuda":
+            batch = utils.cuda(batch, device=solver.device)
+        results.append(model.predict_and_target(batch))
+    if solver.world_size == 1:
+        return utils.cat(results)
+    # a rank may have no item, and so nothing that says what a prediction looks like
+    parts = [None] * solver.world_size
+    own = utils.cpu(utils.cat(results)) if results else None
+    dist.all_gather_object(parts, own, group=comm.cpu_group)
+    pred, target = utils.cat([found for found in parts if found is not None])
+    if solver.device.type == "cuda":
+        pred, target = utils.cuda((pred, target), device=solver.device)
+    return pred, target
+
+
+@torch.no_grad()
+def score(solver, split, pred, target):
+    """Return the metrics of what :func:`predict` gave, logged."""
+    metric = solver.model.evaluate(pred, target)
+    solver.meter.log(metric, category="%s/epoch" % split)
+    return metric
+
+
 def evaluate(solver, split):
     """
     Evaluate a split like ``core.Engine.evaluate``, which takes items twice to give all ranks the same number.
@@ -52,24 +92,4 @@ def evaluate(solver, split):
     Returns:
         dict: metrics, logged
     """
-    if solver.world_size == 1:
-        return solver.evaluate(split)
-    dataset, model = getattr(solver, "%s_set" % split), solver.model
-    indices = part(len(dataset), solver.rank, solver.world_size)
-    model.split = split
-    model.eval()
-    results = []
-    for batch in data.DataLoader(dataset, solver.batch_size, sampler=indices, num_workers=solver.num_worker):
-        if solver.device.type == "cuda":
-            batch = utils.cuda(batch, device=solver.device)
-        results.append(model.predict_and_target(batch))
-    # a rank may have no item, and so nothing that says what a prediction looks like
-    parts = [None] * solver.world_size
-    own = utils.cpu(utils.cat(results)) if results else None
-    dist.all_gather_object(parts, own, group=comm.cpu_group)
-    pred, target = utils.cat([found for found in parts if found is not None])
-    if solver.device.type == "cuda":
-        pred, target = utils.cuda((pred, target), device=solver.device)
-    metric = model.evaluate(pred, target)
-    solver.meter.log(metric, category="%s/epoch" % split)
-    return metric
+    return score(solver, split, *predict(solver, split))

@@ -36,6 +36,14 @@ def _mode(value, key):
     return value
 
 
+def _ratio(value, key):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if value is not None and not (number and 0 < value < float("inf")):
+        raise ConfigError(key, "expected a number above 0 by which the learning rate is multiplied, or null, but found "
+                          "`%s`" % (value,))
+    return value
+
+
 def _precision(value, key):
     if value not in (None, *PRECISIONS):
         raise ConfigError(key, "expected %s or null, but found `%s`" % (listing(PRECISIONS), value))
@@ -73,6 +81,8 @@ TRAIN = {
 TOP = {
     "output_dir": (_text, "runs"),
     "seed": (_whole(0), 0),
+    "lr_ratio": (_ratio, None),
+    "sequence_model_lr_ratio": (_ratio, None),
     "metric": (_text, None),
     "metric_mode": (_mode, None),
     "eval_interval": (_whole(1, optional=True), None),
@@ -80,8 +90,9 @@ TOP = {
     "model_checkpoint": (_text, None),
     "checkpoint": (_text, None),
 }
-ORDER = ("output_dir", "seed", *CLASSES, "engine", "train",
-         *(key for key in TOP if key not in ("output_dir", "seed")))
+_BEFORE, _RATIOS = ("output_dir", "seed"), ("lr_ratio", "sequence_model_lr_ratio")
+ORDER = (*_BEFORE, *CLASSES, *_RATIOS, "engine", "train",
+         *(key for key in TOP if key not in _BEFORE + _RATIOS))
 assert set(ENGINE) - {"precision"} <= set(inspect.signature(core.Engine).parameters)
 
 

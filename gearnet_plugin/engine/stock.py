@@ -1,7 +1,8 @@
 """``--stock``: the same configuration with TorchDrug's own classes, the honest baseline of a comparison."""
+from gearnet_plugin.engine import labels
 from gearnet_plugin.engine.build import arguments, find_class
 from gearnet_plugin.engine.config import join, plain
-from gearnet_plugin.engine.errors import ConfigError
+from gearnet_plugin.engine.errors import ConfigError, listing
 from torchdrug import core
 
 # ours -> TorchDrug's, with the arguments of the same names
@@ -15,6 +16,12 @@ SAME_ARGUMENTS = {
     "tasks.EdgeDihedralPrediction": "DihedralPrediction",
 }
 CONTRAST = "tasks.MultiviewContrastive"
+PROPERTY = "tasks.ProteinPropertyPrediction"
+# metrics of TorchDrug's tasks, which know no list of them themselves; `auroc@macro` and `auprc@macro` raise a TypeError
+STOCK_METRICS = {
+    "MultipleBinaryClassification": ("auroc@micro", "auprc@micro", "f1_max"),
+    "PropertyPrediction": ("mae", "rmse", "acc", "mcc", "auroc", "auprc", "r2", "spearmanr", "pearsonr"),
+}
 # how something is computed or drawn, not what
 MEANS = ("backend", "draws", "max_edges", "max_residues", "seed")
 # where classes of ours would change what is computed; data may be read by ours
@@ -33,6 +40,8 @@ def to_stock(config):
     """
     replaced = []
     config = plain(config)
+    if find_class(config["task"]["class"], "task")._registry_key == PROPERTY:
+        config["task"] = _property_task(config, replaced)
     return {key: _convert(value, key, replaced) for key, value in config.items()}, replaced
 
 
@@ -61,6 +70,39 @@ def _convert(value, key, replaced):
         raise ConfigError(join(key, "class"), "`%s` has no counterpart in TorchDrug, so --stock cannot run it"
                           % value["class"])
     return value
+
+
+def _property_task(config, replaced):
+    """The task of ours that is either of two of TorchDrug's, which depends on the labels."""
+    task = config["task"]
+    columns = labels.numbered(config)
+    stock = "MultipleBinaryClassification" if columns else "PropertyPrediction"
+    replaced.append("task: %s -> %s" % (task["class"], stock))
+    cls = find_class(task["class"], "task")
+    criterion = labels.criteria(task)[0] if labels.criteria(task) else "bce"
+    value = {name: child for name, child in task.items() if child is not None}
+    value.setdefault("criterion", criterion)
+    value.setdefault("metric", _default_metrics(columns, criterion))
+    metrics = [value["metric"]] if isinstance(value["metric"], str) else value["metric"]
+    for metric in metrics:
+        if metric not in STOCK_METRICS[stock]:
+            raise ConfigError("task.metric", "`%s` has no metric `%s`; for --stock take some of %s"
+                              % (stock, metric, listing(STOCK_METRICS[stock])))
+    if columns:
+        if value.get("class_weight") == "reweight":
+            del value["class_weight"]
+            value["reweight"] = True
+        if value.get("normalization") is False:
+            # without meaning for either
+            del value["normalization"]
+    reweight = {"reweight": value.pop("reweight")} if "reweight" in value else {}
+    return {"class": stock, **_shared(value, cls, _class_of(stock), stock, "task"), **reweight}
+
+
+def _default_metrics(columns, criterion):
+    from gearnet_plugin.tasks.property import METRICS
+
+    return METRICS["multilabel" if columns else {"bce": "binary", "ce": "class"}.get(criterion, "number")]
 
 
 def _class_of(name):

@@ -68,6 +68,21 @@ def mean_curve(curves):
     return shared, [float(np.mean([table[x] for table in tables])) for x in shared]
 
 
+def read_results(folder):
+    """
+    Read ``results.json`` of a run folder: metrics of the best epoch and of the test with their intervals, and what
+    the labels are called.
+
+    Returns:
+        dict or None: None for a run that has not finished
+    """
+    path = os.path.join(folder, "results.json")
+    if not os.path.isfile(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
 def read_versions(folder):
     """Read ``versions.json`` of a run folder: what ran on what, and the command."""
     with open(os.path.join(folder, "versions.json"), encoding="utf-8") as file:
