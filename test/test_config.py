@@ -9,7 +9,7 @@ from easydict import EasyDict
 
 from gearnet_plugin.engine import ConfigError, stock
 from gearnet_plugin.engine.build import PACKAGE, build, check, check_all, describe
-from gearnet_plugin.engine.config import override, parse, parse_value, read_text, render, variables
+from gearnet_plugin.engine.config import missing, override, parse, parse_value, read_text, render, variables
 from gearnet_plugin.engine.schema import ENGINE, complete, parse_gpus
 from tiny_run import CONFIG
 from torchdrug import core
@@ -353,3 +353,12 @@ def test_stock_refuses_what_it_lacks():
     config = {"task": {"class": "ResidueGraphConstruction", "gaps": "number"}}
     with pytest.raises(ConfigError, match="task.gaps: `GraphConstruction` lacks .* behaves like `index`"):
         stock.to_stock(config)
+
+
+def test_variables_in_comments_need_no_value():
+    """ESM-GearNet's files hold a commented `model_checkpoint: {{ ckpt }}`; a `#` in an expression is no comment."""
+    text = "task: {{ task }}\n# model_checkpoint: {{ ckpt }}\nnote: a  # {{ more }} and {{ task }}\n"
+    assert missing(text, {}) == ["task"]
+    assert parse(render(text, {"task": "a"})) == {"task": "a", "note": "a"}
+    assert "b" in render(text, {"task": "a", "ckpt": "b"})
+    assert missing("a: {{ b | default(' # ') }} {{ c }}\n", {}) == ["c"]

@@ -46,7 +46,7 @@ def variables(text, source=None):
 
 def missing(text, values, source=None):
     """Return the variables of a file that have neither a value nor a default, in the order of their use."""
-    values, names = dict(values), []
+    values, names = {**dict.fromkeys(template.commented(text)), **values}, []
     while True:
         try:
             template.fill(text, values)
@@ -77,6 +77,8 @@ def render(text, values=None, source=None):
             raise ConfigError("", "the variable `%s` was given, but the file has none such.%s Variables it "
                               "names: %s" % (name, did_you_mean(name, names), listing(names)), source)
     _refuse_quotes(text, source)
+    # what is commented out needs no value
+    values = {**dict.fromkeys(template.commented(text)), **values}
     try:
         return template.fill(text, values)
     except jinja2.UndefinedError as error:

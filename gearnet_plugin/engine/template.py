@@ -5,6 +5,7 @@ A file may come from anywhere, so nothing in it may reach Python's internals, or
 proportion to its length: no loops, calls or assignments, and no text that grows without bound.
 """
 import json
+import re
 
 import jinja2
 import jinja2.meta
@@ -120,6 +121,15 @@ def _word(node):
 def names(text):
     """Return the sorted names of the variables of a file."""
     return sorted(jinja2.meta.find_undeclared_variables(compile_template(text)[1]))
+
+
+def commented(text):
+    """Return the names of the variables that stand in comments of YAML alone, so that no value of theirs matters."""
+    code = re.sub(r"(?m)(^|\s)#.*$", "", text)
+    try:
+        return sorted(set(names(text)) - set(names(code)))
+    except jinja2.TemplateError:
+        return []  # a `#` inside an expression began no comment
 
 
 def fill(text, values):
