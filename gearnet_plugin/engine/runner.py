@@ -3,7 +3,18 @@ import logging
 import math
 import os
 
-from gearnet_plugin.engine import checkpoint, evaluation, heads, labels, outputs, precision, results, sampling, world
+from gearnet_plugin.engine import (
+    checkpoint,
+    evaluation,
+    heads,
+    labels,
+    outputs,
+    precision,
+    predictor,
+    results,
+    sampling,
+    world,
+)
 from gearnet_plugin.engine.assemble import assemble
 from gearnet_plugin.engine.build import check_all
 from gearnet_plugin.engine.config import plain
@@ -206,6 +217,8 @@ class _Run:
         if self.writes:
             self.write_results()
         self.save_encoder()
+        if evaluation.can_evaluate(self.model):
+            predictor.leave(self.parts.solver, self.config, self.parts.labels, self.result.folder, self.writes)
 
     def test(self, epoch):
         """Predict the test set and say how good that is; files about it are written on rank 0."""
@@ -216,9 +229,10 @@ class _Run:
         found.save(os.path.join(folder, results.PREDICTIONS))
         if not found.known:
             return
-        logger.info("drawing the test items %d times for intervals of %d metrics", results.SAMPLES,
-                    len(self.model.metric))
+        logger.info("drawing the test items %d times, for intervals", results.SAMPLES)
         self.result.intervals = found.intervals(list(self.model.metric), self.config.seed)
+        logger.info("test, %d %% intervals: %s", round(100 * results.LEVEL), ", ".join(
+            "%s %.4g to %.4g" % (name, *bounds) for name, bounds in self.result.intervals.items()))
         columns = labels.names(self.config) if labels.TARGETS in found.names else None
         found.write_classes(os.path.join(folder, results.CLASSES), self.parts.solver.train_set, columns)
 
