@@ -377,6 +377,7 @@ def same(protein, positions):
 
 
 def try_stock(path):
+    """What stock reads of a file, or None where it refuses it."""
     try:
         return stock_read(path)
     except Exception:  # noqa: BLE001  RDKit refuses some valid files
