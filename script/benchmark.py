@@ -30,8 +30,8 @@ PARTS = ("topology", "edge", "plain", "memory", "contrast", "counters", "peer")
 NOTES = {
     "data": "A result against stock or against one worker is how many times as long that takes.",
     "ieconv": "A ratio is how many times as long the same encoder takes with a matrix an edge (`backend: reference`).",
-    "embed": "A ratio is how many times as long a script of stock takes, which reads files, builds graphs and encodes, 8 "
-    "proteins at a time.",
+    "embed": "A ratio is how many times as long a script of stock takes, which reads files, builds graphs and "
+    "encodes, 8 proteins at a time.",
     "encoder": "A ratio is how many times as long stock takes, in brackets its 95 % bootstrap interval; graphs are "
     "without 15 % of their edges; a training step is forward, backward and Adam.",
 }

@@ -9,6 +9,7 @@ import click
 
 from .doctor import doctor
 from .embed import embed
+from .predict import predict
 from .prepare import prepare
 
 USAGE_ERROR = 2
@@ -24,6 +25,7 @@ def gearnet():
 gearnet.add_command(prepare)
 gearnet.add_command(doctor)
 gearnet.add_command(embed)
+gearnet.add_command(predict)
 
 
 def main(args=None):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +17,11 @@ from gearnet_plugin.structures import Structure
 from .embedded import Embedded, add_left_out, chains_of, make_names, nothing_embedded
 from .items import find_items
 from .opening import Opened, Position, make_batches, open_items
+from .predictor import NoHead, Predictor
 from .result import RESIDUE_KEYS, Embeddings
+
+if TYPE_CHECKING:
+    from .prediction import Predictions
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +42,13 @@ class LoadedEncoder:
         info (dict, optional): where it comes from
     """
 
-    def __init__(self, encoder, graph_construction_model=None, info=None):
+    def __init__(self, encoder, graph_construction_model=None, info=None) -> None:
         self.encoder = encoder.eval()
         self.graph_construction_model = graph_construction_model
         self.info = info or {}
+        #: finds the head that belongs to the encoder, or raises an error that says why there is none
+        self.find_heads: Callable[[], Predictor] | None = None
+        self._heads: Predictor | None = None
 
     def __repr__(self):
         return "LoadedEncoder(%s)" % ", ".join(f"{key}={value!r}" for key, value in self.info.items())
@@ -65,6 +73,45 @@ class LoadedEncoder:
             reason = str(error).splitlines()[0]
             raise ValueError(f"the encoder cannot go to device `{device}`: {reason}") from None
         return self
+
+    @property
+    def heads(self) -> Predictor | None:
+        """The head that a fine-tuning run left with the encoder, None if there is none."""
+        try:
+            return self.need_heads()
+        except NoHead:
+            return None
+
+    def need_heads(self) -> Predictor:
+        """
+        The head, looked for at the first call.
+
+        Raises:
+            NoHead: there is none; the message says what to do
+            ValueError: it is damaged
+        """
+        if self._heads is None:
+            if self.find_heads is None:
+                raise NoHead("this encoder has no head, so it predicts nothing; load the folder of a fine-tuning run")
+            self._heads = self.find_heads()
+        return self._heads
+
+    def predict(
+        self,
+        structures,
+        top: int | None = None,
+        threshold: str | float | None = None,
+        labels: Sequence[str] = (),
+        batch_residues: int | None = None,
+        device=None,
+        per: str = "chain",
+        chains: Sequence[str] = (),
+        verbose: int = 1,
+    ) -> Predictions:
+        """Predict with :attr:`heads`; arguments as of :func:`~.prediction.predict`."""
+        from .prediction import predict
+
+        return predict(self, structures, top, threshold, labels, batch_residues, device, per, chains, verbose)
 
     def embed(
         self,

@@ -15,10 +15,11 @@ import yaml
 from gearnet_plugin.engine import build
 from gearnet_plugin.engine.checkpoint import ENCODER_RECIPE, ENCODER_WEIGHTS, encoder_state, read_state
 from gearnet_plugin.engine.errors import ConfigError
+from gearnet_plugin.engine.heads import LABELS
 from gearnet_plugin.engine.mismatch import describe, explain
 from gearnet_plugin.structures import Structure
 
-from . import published, weight_folder
+from . import heads, published, weight_folder
 from .encoder import LoadedEncoder
 from .without_files import esm_as_in, names_esm
 
@@ -54,12 +55,14 @@ def load_encoder(
         ValueError: weights and recipe do not belong together, or one of them is no such file
     """
     weights, row = _find(os.path.expanduser(os.fspath(name_or_path)), download)
-    state = _read(weights)
+    is_named = row is not None
+    state, labels = _read(weights)
     path = os.path.join(os.path.dirname(weights), ENCODER_RECIPE)
     if row is None and os.path.isfile(path):
         recipe, origin = _read_recipe(path), path
     else:
-        row = row or _recognise(weights, state)
+        if row is None:
+            row, is_named = _recognise(weights, state)
         recipe, origin = row.recipe(), f"{row.name} as published"
     encoder, construction = _build(recipe, origin, state, weights)
     _load(encoder, state, weights, origin)
@@ -71,20 +74,30 @@ def load_encoder(
         "gearnet_plugin": recipe.get("gearnet_plugin"),
     }
     if row is not None:
-        info["published"] = row.name
+        # all pretrained alike, and what was made from them, have one architecture
+        info.update({"published": row.name} if is_named else {"architecture": row.variant})
     loaded = LoadedEncoder(encoder, construction, info)
     _try_out(loaded, origin)
+    loaded.find_heads = _heads(weights, state, labels, encoder)
     return loaded.to(device)
 
 
 # === weights ===
 
 
-def _read(weights: str) -> dict:
-    """The tensors of a file of weights; of a checkpoint of a whole task those of its model."""
-    state, _ = read_state(weights, "encoder")
-    state = state["model"] if isinstance(state.get("model"), dict) else state
-    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+def _read(weights: str) -> tuple[dict, dict | None]:
+    """The tensors of a file of weights, of a checkpoint of a whole task those of its model, and the labels it tells."""
+    content, _ = read_state(weights, "encoder")
+    state = content["model"] if isinstance(content.get("model"), dict) else content
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}, content.get(LABELS)
+
+
+def _heads(weights: str, state: dict, labels: dict | None, encoder):
+    """What finds the head, looked for when it is asked for: a damaged one is no reason not to embed."""
+    # of a task the head alone, since the weights are in the encoder already
+    head = {name: value for name, value in state.items() if not name.startswith("model.")}
+    is_task = len(head) < len(state)
+    return lambda: heads.find(weights, head if is_task else {}, labels, encoder)
 
 
 def _load(encoder, state: dict, weights: str, origin: str):
@@ -143,8 +156,10 @@ def _near(path: str) -> str:
 # === recipes ===
 
 
-def _recognise(weights: str, state: dict) -> published.PublishedEncoder:
-    """The published encoder that a file without recipe is, by its name, or by its architecture if that fits one."""
+def _recognise(weights: str, state: dict) -> tuple[published.PublishedEncoder, bool]:
+    """
+    The published encoder that a file without recipe is by its name, or one of its architecture; and whether by name.
+    """
     row, why = published.find(os.path.basename(weights)), "name"
     if row is None:
         fitting = {}
@@ -160,12 +175,13 @@ def _recognise(weights: str, state: dict) -> published.PublishedEncoder:
                 f"{f' (its weights show {shown})' if shown else ''}. {ACCEPTED}"
             )
         row, why = rows[0], "architecture"
+    taken = row.variant + (" as published (`%s`)" % row.name if why == "name" else "")
     logger.warning(
-        "`%s` has no `%s` beside it. By its %s it is taken for %s as published (`%s`), and its graph, which weights do "
-        "not show, for that of the release",
-        weights, ENCODER_RECIPE, why, row.variant, row.name,
+        "`%s` has no `%s` beside it. By its %s it is taken for %s, and its graph, which weights do not show, for that "
+        "of the release",
+        weights, ENCODER_RECIPE, why, taken,
     )
-    return row
+    return row, why == "name"
 
 
 def _fits(row: published.PublishedEncoder, state: dict, weights: str) -> bool:
@@ -243,7 +259,7 @@ def _try_out(loaded: LoadedEncoder, origin: str):
     n = 3
     chain = np.array(["A"] * n)
     positions = np.arange(3 * n).reshape(n, 3)
-    toy = Structure("toy", positions, np.arange(n), chain, chain, np.arange(n), [""] * n, chain, np.zeros(n))
+    toy = Structure("toy", positions, np.arange(n), chain, chain, np.arange(n), np.array([""] * n), chain, np.zeros(n))
     try:
         loaded.encode([toy])
     except Exception as error:

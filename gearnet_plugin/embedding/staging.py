@@ -13,6 +13,7 @@ few seconds, after what it tells of is on the disk. What a killed process wrote 
     proteins.jsonl      [name, source, suffix, chains, length]
     drops.jsonl         [file, reason]
     left_out.jsonl      [file, {reason: number of residues}]
+    facts.jsonl         of predictions: what warnings are made of, see caution.py
 """
 
 from __future__ import annotations
@@ -38,6 +39,9 @@ FORMAT = "gearnet-plugin embeddings in the making"
 VECTORS = ("protein.f32", "residue.f32")
 LINES = ("texts.jsonl", "proteins.jsonl", "drops.jsonl", "left_out.jsonl")
 KEYS = tuple(f"{key}.i32" for key in RESIDUE_KEYS)
+FACTS = "facts.jsonl"
+#: What such a folder may hold.
+OURS = {PROGRESS, *VECTORS, *LINES, *KEYS, FACTS}
 #: Seconds between two looks at the disk, which is what a killed process loses.
 INTERVAL = 5.0
 
@@ -236,8 +240,7 @@ def read_progress(folder: str) -> dict | None:
     if isinstance(progress, dict) and progress.get("format") == FORMAT:
         return progress
     # killed between the folder and its first progress
-    ours = {PROGRESS, *VECTORS, *LINES, *KEYS}
-    if os.path.isdir(folder) and all(_is_ours(name, ours) for name in os.listdir(folder)):
+    if os.path.isdir(folder) and all(_is_ours(name) for name in os.listdir(folder)):
         return None
     raise ValueError(
         f"`{folder}` is where embeddings in the making are kept, but it holds something else; move it away, or choose "
@@ -247,16 +250,15 @@ def read_progress(folder: str) -> dict | None:
 
 def remove(folder: str) -> None:
     """Remove a folder of embeddings in the making, and nothing that is not part of them."""
-    ours = {PROGRESS, *VECTORS, *LINES, *KEYS}
     with suppress(FileNotFoundError):
         for name in os.listdir(folder):
-            if _is_ours(name, ours):
+            if _is_ours(name):
                 os.remove(os.path.join(folder, name))
         os.rmdir(folder)
 
 
-def _is_ours(name: str, ours: set[str]) -> bool:
-    return name in ours or name.startswith(PROGRESS) and name.endswith(".tmp")
+def _is_ours(name: str) -> bool:
+    return name in OURS or name.startswith(PROGRESS) and name.endswith(".tmp")
 
 
 def _bytes(array: np.ndarray, dtype) -> bytes:

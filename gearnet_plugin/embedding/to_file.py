@@ -9,8 +9,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -97,12 +97,28 @@ def embed_to_file(
     if device is not None:
         model.to(device)
     settings = {"schema": SCHEMA, "model": fingerprint(model), "level": level, "per": per, "chains": list(chains)}
-    with locked(f"{out}.part.lock", lambda: _busy(out)):
-        stage = _begin(Staging(f"{out}.part", settings, model.output_dim, level), items, force)
+    stage = Staging(f"{out}.part", settings, model.output_dim, level)
+    with staged(model, stage, items, batch_residues, per, chains, workers, force, verbose) as before:
+        return finish(model, stage, out, per, chains, before)
+
+
+@contextmanager
+def staged(
+    model: LoadedEncoder, stage: Staging, items: Items, batch_residues, per, chains, workers, force, verbose
+) -> Iterator[int]:
+    """
+    Embed all items into a folder, and keep it for the block. Arguments as of :func:`embed_to_file`.
+
+    Yields:
+        int: files and structures done by earlier calls
+    """
+    out = stage.folder.removesuffix(".part")
+    with locked(f"{stage.folder}.lock", lambda: _busy(out)):
+        _begin(stage, items, force)
         before = stage.state.position.item
         try:
             _compute(model, stage, items, batch_residues, per, chains, workers, verbose)
-            return _finish(model, stage, out, per, chains, before)
+            yield before
         except KeyboardInterrupt:
             raise EmbeddingInterrupted(_so_far(stage, len(items))) from None
         except OSError as error:
@@ -136,10 +152,21 @@ def check_output(out: str | os.PathLike, level: str, force: bool = False) -> str
     check_choice("level", level, LEVELS)
     shown, out = os.fspath(out), os.path.abspath(os.path.expanduser(os.fspath(out)))
     check_ending(shown)
+    check_place(out, files_of(out, level), force)
+    return out
+
+
+def check_place(out: str, files: Sequence[str], force: bool) -> None:
+    """
+    Whether files can be written to the folder of one of them, before anything is computed.
+
+    Raises:
+        FileExistsError, FileNotFoundError, OSError: as :func:`embed_to_file`
+    """
     folder = os.path.dirname(out)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"there is no folder `{folder}` for `{os.path.basename(out)}`; make it first")
-    for file in files_of(out, level):
+    for file in files:
         if os.path.isdir(file):
             raise FileExistsError(f"`{file}` is a folder; choose another output")
         if os.path.lexists(file) and not force:
@@ -151,7 +178,6 @@ def check_output(out: str | os.PathLike, level: str, force: bool = False) -> str
         raise OSError(
             error.errno, f"nothing can be written to the folder `{folder}` ({error.strerror}); choose another output"
         ) from None
-    return out
 
 
 def fingerprint(model: LoadedEncoder) -> str:
@@ -220,8 +246,13 @@ def _compute(model, stage, items, batch_residues, per, chains, workers, verbose)
     stage.commit()
 
 
-def _finish(model, stage: Staging, out: str, per: str, chains, before: int) -> Written:
-    """Make the output of what was computed, and remove the folder."""
+def finish(model, stage: Staging, out: str, per: str, chains, before: int, write=None) -> Written:
+    """
+    Make the output of what was computed, and remove the folder.
+
+    Parameters:
+        write (Callable, optional): path, table -> files that were written; by default the embeddings
+    """
     tally = stage.state.tally
     drops = stage.drops()
     report = f"{out}.drops.tsv"
@@ -237,8 +268,9 @@ def _finish(model, stage: Staging, out: str, per: str, chains, before: int) -> W
         raise ValueError(f"{error}\nAll reasons are in {report}")
     info = model.about(per, chains, {})
     table = stage.table(info)
-    check_room(os.path.dirname(out), table.size, f"`{out}`")
-    files = write_table(out, table)
+    if write is None:
+        check_room(os.path.dirname(out), table.size, f"`{out}`")
+    files = (write or write_table)(out, table)
     stage.close()
     staging.remove(stage.folder)
     return Written(files, report if drops else None, tally, before)
