@@ -21,7 +21,7 @@ CONSTRUCTION = ("model", "num_mlp_layer", "graph_construction_model")
 CONTRAST = ("model", "crop_funcs", "noise_funcs", "num_mlp_layer", "activation", "tau")
 HEAD = ("model", "task", "criterion", "metric", "num_mlp_layer", "normalization", "graph_construction_model", "verbose")
 
-# metrics that mean the same here, by criterion
+# metrics that mean the same here where no scores are tied, by criterion; see `_what_macro`
 NUMBERED_METRICS = ("auroc@macro", "auprc@macro", "auroc@micro", "auprc@micro", "f1_max")
 METRICS = {
     "ce": ("acc", "mcc"),
@@ -164,6 +164,18 @@ def _is_named(config):
     return fits and (metric is not None or criterion == "mse") and _known(metric, METRICS[criterion])
 
 
+def _what_macro(config, _):
+    """Say where a metric of the same name has another value."""
+    metrics = config.get("metric") or ()
+    macro = [name for name in ([metrics] if isinstance(metrics, str) else metrics) if name.endswith("@macro")]
+    if not macro:
+        return ""
+    return "%s leave%s out labels that never occur, where TorchDrug takes 0" % (
+        " and ".join("`%s`" % name for name in macro),
+        "s" * (len(macro) == 1),
+    )
+
+
 def _with_class_weight(config):
     result = {name: value for name, value in config.items() if name != "reweight"}
     if config.get("reweight"):
@@ -260,6 +272,7 @@ RULES = (
         means=_is_numbered,
         data="replaced",
         rewrite=_with_class_weight,
+        reason=_what_macro,
     ),
     Rule(
         *("tasks", "PropertyPrediction", "ProteinPropertyPrediction"),

@@ -1,6 +1,8 @@
 """``gearnet doctor`` of weights, recipes, runs, embeddings and configurations."""
 
 import json
+import os
+import re
 import types
 from pathlib import Path
 
@@ -230,6 +232,81 @@ def test_other_arrays_are_listed(tmp_path, capsys):
         file["other"] = np.zeros(3)
     assert main(["doctor", str(tmp_path / "a.h5")]) == 1
     assert "cannot read structure" in capsys.readouterr().err
+
+
+class Pickled:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_objects_in_arrays_are_told_and_never_loaded(tmp_path, capsys):
+    trap = np.array([[Pickled(tmp_path / "trap")]], dtype=object)
+    columns = {"lengths": np.ones(1), "info": np.array("{}"), "drops": np.zeros((0, 2), "U1")}
+    np.savez(tmp_path / "a.npz", other=trap)
+    np.savez(tmp_path / "b.npz", names=trap, **columns)
+    np.savez(tmp_path / "c.npz", names=np.array(["a"]), protein=trap, **columns)
+    assert main(["doctor", str(tmp_path / "a.npz")]) == 0
+    assert "other: object of shape [1, 1], pickled objects, which are never loaded" in capsys.readouterr().out
+    for name in ("b.npz", "c.npz"):
+        assert main(["doctor", str(tmp_path / name)]) == 1
+        assert f"{name}` looks like a file of embeddings, but is damaged or was" in capsys.readouterr().err
+    assert not (tmp_path / "trap").exists()
+
+
+@pytest.mark.parametrize(
+    "name, content, words",
+    [
+        ("empty.npz", "", "`.*empty.npz` is no .npz file, or is cut off"),
+        ("text.npz", "text", "`.*text.npz` is no .npz file, or is cut off"),
+        ("text.parquet", "text", "text.parquet` looks like a file of embeddings, but is damaged"),
+        ("a.yaml", "encoder: 3", "a.yaml` looks like the recipe of an encoder, but is damaged"),
+        ("b.yaml", "encoder: [", "b.yaml` looks like the recipe of an encoder.*ParserError"),
+        ("c.yaml", "encoder: !!python/object/apply:os.mkdir [trap]", "recipe of an encoder.*ConstructorError"),
+        ("d.yaml", "encoder: {class: A}\ngraph_construction_model: 3", "the recipe of an encoder, but is damaged"),
+    ],
+)
+def test_files_of_others_bring_no_traceback(tmp_path, capsys, monkeypatch, name, content, words):
+    """A line that names the file and says why; never "interrupted", which an empty file used to be."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text(content)
+    assert main(["doctor", name]) == 1
+    told = capsys.readouterr().err
+    assert re.search(words, told) and told.startswith("error: ") and "pickle" not in told
+    assert not (tmp_path / "trap").exists()
+
+
+def test_embeddings_of_others_bring_no_traceback(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    (tmp_path / "a.npy").rename(tmp_path / "array.npz")
+    torch.save({"names": ["a"], "lengths": torch.ones(1), "info": {}}, tmp_path / "few.pt")
+    torch.save({1: torch.ones(2), "b": torch.ones(2)}, tmp_path / "numbered.pth")
+    with h5py.File(tmp_path / "few.h5", "w") as file:
+        file["names"], file["lengths"], file["info"] = ["a"], [1], "{}"
+    for name in ("array.npz", "few.pt", "few.h5"):
+        assert main(["doctor", str(tmp_path / name)]) == 1
+        assert name in (told := capsys.readouterr().err) and told.startswith("error: ") and told.count("\n") == 1
+    assert main(["doctor", str(tmp_path / "numbered.pth")]) == 0
+    for name in ("array.npz", "few.h5"):
+        with pytest.raises(ValueError, match=f"{name}` is no .npz file"):
+            Embeddings.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("name, content", [
+    ("config.yaml", "3"), ("config.yaml", "task: 3\ndataset: [1]"), ("versions.json", "[1]"),
+    ("metrics.jsonl", '{"kind": "train", "scope": "epoch", "values": {}}'), ("results.json", '{"test": {"a": 1}, '
+     '"intervals": {"a": 3}}'),
+])  # fmt: skip
+def test_runs_of_others_bring_no_traceback(tmp_path, capsys, name, content):
+    (tmp_path / "config.yaml").write_text("task: {class: A}")
+    (tmp_path / "log.txt").write_text("")
+    (tmp_path / name).write_text(content)
+    assert main(["doctor", str(tmp_path)]) == 1
+    assert "looks like the folder of a run, but is damaged or was written by" in capsys.readouterr().err
 
 
 def test_configuration_is_shown_as_by_a_dry_run(capsys):

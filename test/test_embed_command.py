@@ -275,6 +275,7 @@ def test_a_chain_that_nobody_has(embed, folder, tmp_path, capsys):
     ("there.npz", r"`.*there.npz` exists; --force .* replaces it, or choose another output"),
     ("folder.npz", "`.*folder.npz` is a folder; choose another output"),
     ("x.parquet", r"`.*x.residues.parquet` exists; --force"),
+    ("report.npz", "`.*report.npz.drops.tsv` is a folder; choose another output"),
     ("foreign.npz", r"`.*foreign.npz.part` is where .* holds something else; move it away"),
 ])  # fmt: skip
 def test_output_that_cannot_be(embed, folder, tmp_path, capsys, monkeypatch, out, message):
@@ -283,6 +284,7 @@ def test_output_that_cannot_be(embed, folder, tmp_path, capsys, monkeypatch, out
     write(tmp_path / "there.npz", "mine")
     write(tmp_path / "x.residues.parquet", "mine")
     (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "report.npz.drops.tsv").mkdir()
     (tmp_path / "foreign.npz.part").mkdir()
     write(tmp_path / "foreign.npz.part" / "thesis.txt", "mine")
     assert embed(tmp_path / out, folder) == 1
@@ -656,6 +658,17 @@ def test_help_shows_an_example(python, command):
     """By both names of the command, with what is written into the file."""
     told = python(*command, "embed", "--help", GEARNET_PLUGIN_LIGHT=1).stdout
     assert "gearnet embed my_structures/ --model" in told and "chain_id, residue_number, insertion_code" in told
+
+
+def test_version_needs_no_installation(monkeypatch, capsys):
+    """From a checkout, too, which has no metadata of an installed package."""
+    import importlib.metadata
+
+    from gearnet_plugin import __version__
+
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: pytest.fail("asked for metadata"))
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.split()[-1] == __version__
 
 
 @pytest.mark.slow

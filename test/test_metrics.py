@@ -50,7 +50,8 @@ def test_what_is_better():
     lower = {name for kind in metrics.KINDS for name in metrics.names(kind) if not metrics.higher_is_better(name)}
     assert lower == {"mae", "rmse"}
     assert not metrics.higher_is_better("root mean squared error") and metrics.higher_is_better("accuracy")
-    assert metrics.higher_is_better("top_17")
+    assert metrics.higher_is_better("top_17") and metrics.higher_is_better("accuracy [fold]")
+    assert not metrics.higher_is_better("mean absolute error [length]")
     with pytest.raises(ValueError, match="no metric is called `f1max`. Did you mean `f1_max`"):
         metrics.higher_is_better("f1max")
 

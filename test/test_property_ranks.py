@@ -1,13 +1,16 @@
 """tasks.ProteinPropertyPrediction on several processes: they score, and learn, what one process does."""
 
 import logging
+import math
 
 import pytest
 import torch
 
 import ranks
 from gearnet_plugin.engine import sampling
-from property_runs import ARGUMENTS, solver_of
+from property_runs import ARGUMENTS, solver_of, task
+from proteins import chain
+from torchdrug import core
 from torchdrug.utils import comm
 
 
@@ -29,12 +32,33 @@ def weights(freeze_encoder):
     return {name: value.detach() for name, value in solver.model.state_dict().items()}
 
 
+def few_rows():
+    """
+    Weights after two epochs on labels of residues, with BatchNorm in the head and a protein a process and batch: two
+    proteins have labels, one of them that of a single residue, so that most batches have none on any process.
+    """
+    graphs = [chain(12 + i % 5, seed=i) for i in range(8)]
+    for i, graph in enumerate(graphs):
+        values = torch.full((int(graph.num_residue),), math.nan)
+        labels = [[0, 1, 1, 0, 1, 0], [0]][i] if i < 2 else []
+        values[: len(labels)] = torch.tensor(labels, dtype=torch.float)
+        with graph.residue():
+            graph.site = values
+    samples = [{"graph": graph} for graph in graphs]
+    ours = task("site", "bce", level="residue", num_mlp_layer=2, mlp_batch_norm=True)
+    optimizer = torch.optim.SGD(ours.parameters(), lr=0.01)
+    solver = core.Engine(ours, samples, samples[:1], None, optimizer, batch_size=1)
+    solver.train(2)
+    return {name: value.detach() for name, value in solver.model.state_dict().items() if value.is_floating_point()}
+
+
 def everything(rank):
     logging.disable(logging.WARNING)
     try:
         return {
             "scores": {kind: scores(kind, kind == "multilabel") for kind in ARGUMENTS},
             "weights": {str(freeze): weights(freeze) for freeze in (False, True)},
+            "few rows": few_rows(),
         }
     finally:
         logging.disable(logging.NOTSET)
@@ -65,3 +89,13 @@ def test_two_processes_learn_what_one_learns(found, freeze_encoder):
     for name, value in one["weights"][freeze_encoder].items():
         torch.testing.assert_close(first[name], second[name])
         torch.testing.assert_close(first[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_batches_without_a_labeled_residue_end_no_training(found):
+    """BatchNorm has nothing to take statistics of then, on no process; all of them take the running ones."""
+    one, several = found
+    for own in (one, *several):
+        assert all(value.isfinite().all() for value in own["few rows"].values())
+    first, second = (own["few rows"] for own in several)
+    for name, value in first.items():
+        torch.testing.assert_close(second[name], value)

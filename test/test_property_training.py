@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from gearnet_plugin.graphs import ResidueProtein
 from gearnet_plugin.tasks import ProteinPropertyPrediction, criteria
-from property_runs import ARGUMENTS, SIZES, solver_of, task, with_sites
+from property_runs import ARGUMENTS, SIZES, samples_of, solver_of, task, with_sites
 from proteins import bundled, chain, construction, double_precision, double_weights
 from torchdrug import core, data, models, tasks
 
@@ -229,3 +229,31 @@ def test_it_trains_under_the_engine_of_torchdrug(kind, freeze_encoder):
     assert solver.evaluate("train") != before and list(before) == solver.model.titles
     trained = {id(p) for group in solver.optimizer.param_groups for p in group["params"]}
     assert all(id(p) in trained for p in solver.model.parameters())
+
+
+def test_a_batch_of_one_item_is_no_end_of_training():
+    """
+    The last batch of a set of odd size: BatchNorm in the head has nothing to take statistics of, which ends TorchDrug's
+    training. It takes the running ones, as in evaluation, and leaves them alone; two items are batches as ever.
+    """
+    ours = task(num_class=3, num_mlp_layer=2, mlp_batch_norm=True).train()
+    batch = data.graph_collate(samples_of("class", 3)[:1])
+    norm = ours.mlp.batch_norms[0]
+    with torch.no_grad():
+        norm.running_mean.normal_(), norm.running_var.uniform_(1, 2)
+        for module in ours.model.modules():  # the encoder's statistics are of residues, of which one protein has enough
+            module.eval()
+    before = norm.running_mean.clone()
+    found = ours.predict(batch)
+    assert norm.training and torch.equal(norm.running_mean, before)
+    torch.testing.assert_close(found, ours.eval().predict(batch))
+    ours(batch)[0].backward()
+    assert all(p.grad is not None for p in ours.mlp.parameters())
+    ours.train().predict(data.graph_collate(samples_of("class", 3)))
+    assert not torch.equal(norm.running_mean, before)
+
+
+def test_a_set_of_odd_size_trains():
+    solver = solver_of("class", 7, num_mlp_layer=2, mlp_batch_norm=True)
+    solver.train(1)
+    assert solver.meter.batch_id == 2

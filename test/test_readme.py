@@ -1,12 +1,22 @@
 """The README says what is there: files, names, options and commands."""
 import os
 import re
+import shlex
 import subprocess
+import sys
 
 import pytest
 
 from conftest import ROOT
+from encoder_runs import finetuned_run, untrained_run
+from gearnet_plugin.cli import gearnet
+from gearnet_plugin.cli import main as run_gearnet
+from gearnet_plugin.engine.command import main as run_py
+from gearnet_plugin.structures import bundled
 from torchdrug.core import Registry
+
+sys.path.insert(0, os.path.join(ROOT, "script"))
+from quickstart import plan
 
 with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as stream:
     README = stream.read()
@@ -56,25 +66,56 @@ def test_options(python):
     assert described == offered
 
 
-def test_options_of_prepare():
-    """The same for `gearnet prepare`."""
-    from gearnet_plugin.cli.prepare import prepare
-    offered = {option for parameter in prepare.params for option in parameter.opts if option.startswith("--")}
-    table = README.split("| option of `prepare` |")[1].split("\n\n")[0]
-    assert set(re.findall(r"(?<![\w-])--[a-z]+[a-z-]*", table)) == offered - {"--out"}
+TABLES = re.findall(r"^\| option of (`\w+`.*?) \|", README, re.MULTILINE)
+COMMANDS = re.findall(r"^gearnet (\w+.*?)(?: *#.*)?$", README, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", re.findall(r"^gearnet (\w+ .*?)(?: *#.*)?$", README, re.MULTILINE))
-def test_gearnet_commands(command, python, tmp_path):
-    """The gearnet commands of the README run, one after the other, on a folder of structures."""
-    from gearnet_plugin.structures import bundled
+@pytest.mark.parametrize("header", TABLES)
+def test_options_of_commands(header):
+    """The same for commands of `gearnet`, alone or together; what has to be given stands in the examples."""
+    described = re.findall(r"(?<![\w-])--[a-z]+[a-z-]*", README.split("| option of %s |" % header)[1].split("\n\n")[0])
+    offered, given = set(), {"--out"}
+    for name in re.findall(r"`(\w+)`", header):
+        for part in gearnet.commands[name].params:
+            names = {option for option in part.opts if option.startswith("--")}
+            offered |= names
+            given |= names if part.required else set()
+    assert set(described) == offered - given
+
+
+def test_commands_and_their_options_are_told():
+    assert "`prepare`" in TABLES and {command.split()[0] for command in COMMANDS} >= {"prepare", "doctor"}
+
+
+@pytest.fixture(scope="module")
+def finetuned(tmp_path_factory):
+    return finetuned_run(tmp_path_factory.mktemp("finetuned") / "run")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_gearnet_commands(command, python, tmp_path, finetuned, monkeypatch, capfd):
+    """
+    The gearnet commands of the README run on a folder of structures, with small encoders in place of the
+    quickstart's runs, and make the file that they name.
+    """
     from gearnet_plugin.structures.prepare import prepare
 
     os.symlink(bundled.bundled_path(), tmp_path / "my_structures")
-    if not command.startswith("prepare"):
+    os.makedirs(tmp_path / "runs" / "quickstart")
+    for step in plan(tmp_path, tmp_path, [], 3):
+        os.symlink(finetuned, tmp_path / "runs" / "quickstart" / step.name)
+    words = shlex.split(command)
+    if words[0] == "prepare":
+        python(os.path.join(ROOT, "script", "gearnet"), *words, cwd=tmp_path)
+        assert (tmp_path / "my.store" / "manifest.json").exists()
+        return
+    if "my.store" in words:
         prepare([bundled.bundled_path()], tmp_path / "my.store", workers=1, verbose=0)
-    python(os.path.join(ROOT, "script", "gearnet"), *command.split(), cwd=tmp_path)
-    assert (tmp_path / "my.store" / "manifest.json").exists()
+    monkeypatch.chdir(tmp_path)
+    assert run_gearnet(words) == 0, capfd.readouterr()
+    for option, path in zip(words, words[1:]):
+        if option in ("-o", "--out", "--picture"):
+            assert (tmp_path / path).stat().st_size > 0
 
 
 def test_paths_in_commands_exist():
@@ -84,7 +125,7 @@ def test_paths_in_commands_exist():
 
 
 @pytest.mark.parametrize("command", re.findall(r"^python script/run\.py .*$", README, re.MULTILINE))
-def test_run_commands(command, python, tmp_path):
+def test_run_commands(command, tmp_path, monkeypatch, capfd):
     """The run.py commands of the README pass a dry run."""
     words = command.split()[2:]
     words = [w for w in words if not w.startswith("[") and w != "--gpus"]
@@ -94,31 +135,19 @@ def test_run_commands(command, python, tmp_path):
         words[words.index("--table") + 1] = str(tmp_path / "my_table.csv")
         (tmp_path / "my_table.csv").write_text("structure,split,fold\n" + "".join(
             f"{split}.pdb,{split},a\n" for split in ("train", "valid", "test")))
-    done = python(os.path.join(ROOT, "script", "run.py"), *words, "--dry-run", cwd=ROOT)
-    assert "dry run" in done.stdout
+    monkeypatch.chdir(ROOT)
+    assert run_py([*words, "--dry-run"]) == 0, capfd.readouterr()
+    assert "dry run" in capfd.readouterr().out
 
 
 def test_own_structures(tmp_path, python):
     """The three lines for one's own structures run as they stand, on a run folder and a folder of structures."""
-    import torch
-    import yaml
-
-    from gearnet_plugin.models import GearNetEncoder
-    from gearnet_plugin.structures import bundled
-    from proteins import construction
-
-    run = tmp_path / "runs" / "quickstart" / "pretrain"
-    os.makedirs(run)
-    encoder = GearNetEncoder(21, [16], 7, edge_input_dim=59, num_angle_bin=8)
-    torch.save(encoder.state_dict(), run / "encoder.pth")
-    with open(run / "encoder.yaml", "w") as file:
-        yaml.safe_dump({"encoder": encoder.config_dict(), "gearnet_plugin": "0.1.0",
-                        "graph_construction_model": construction().config_dict()}, file)
+    untrained_run(tmp_path / "runs" / "quickstart" / "pretrain")
     os.makedirs(tmp_path / "my_structures")
     for path in [p for p in bundled.bundled_structures() if str(p).endswith(".cif.gz")][:2]:
         os.symlink(path, tmp_path / "my_structures" / os.path.basename(path))
     code = re.search(r"```python\n(import gearnet_plugin\n.*?)```", README, re.DOTALL).group(1)
-    code += "\nassert embeddings.protein.shape == (2, 16) and len(embeddings.names) == len(embeddings.residue) == 2\n"
+    code += "\nassert embeddings.protein.shape == (2, 32) and len(embeddings.names) == len(embeddings.residue) == 2\n"
     code += "assert embeddings.drops == []\n"
     python("-c", code, cwd=tmp_path)
     assert (tmp_path / "embeddings.npz").stat().st_size > 0
@@ -127,9 +156,7 @@ def test_own_structures(tmp_path, python):
 def test_measured_numbers_are_those_of_the_report():
     """The table is what `script/benchmark.py readme` makes of what was measured last."""
     import json
-    import sys
 
-    sys.path.insert(0, os.path.join(ROOT, "script"))
     from benchmark import with_table
 
     with open(os.path.join(ROOT, "asset", "benchmark", "data.json"), encoding="utf-8") as file:

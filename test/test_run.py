@@ -356,6 +356,18 @@ def test_an_interrupted_run_is_saved(tmp_path, capsys):
     assert os.path.exists(tmp_path / "a" / "encoder.pth")
 
 
+def test_interrupted_in_the_test_is_no_further_epoch(tmp_path, capsys, monkeypatch):
+    from gearnet_plugin.engine import runner
+
+    def interrupt(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner._Run, "test", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "a", "train.num_epoch=1")
+    assert "interrupted in the evaluation after the last epoch." in capsys.readouterr().err
+
+
 def test_files_are_whole_or_not_there(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")

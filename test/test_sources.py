@@ -195,6 +195,12 @@ def test_names_are_unique_whatever_the_files():
         assert unique_names(items) == given
 
 
+def test_many_of_one_name_are_numbered_in_one_go():
+    """Minutes, if each were numbered from the beginning."""
+    items = [("t.tar/a.pdb", "")] * 20000
+    assert unique_names([*items, ("t.tar/b.pdb", "")])[-2:] == ["a#20000", "b"]
+
+
 def test_names_of_chains_and_files_do_not_meet(tmp_path):
     """Chain B of a.pdb is called a_B, as a file may be."""
     from gearnet_plugin.datasets import StructureFolder

@@ -284,12 +284,25 @@ def test_fine_tuning(given, expected):
         in_residues(**given, model={"class": "ProteinLSTM", "input_dim": 21, "hidden_dim": 8, "num_layers": 1})
     )
     task = result["task"]
-    assert (
-        lines[1] == f"task: {given['cls']} -> ProteinPropertyPrediction" and task.pop("class") == lines[1].split()[-1]
-    )
+    line, _, reason = lines[1].partition(" (")
+    assert line == f"task: {given['cls']} -> ProteinPropertyPrediction" and task.pop("class") == line.split()[-1]
+    assert bool(reason) == ("@macro" in str(given.get("metric")))
     check({"class": "ProteinPropertyPrediction", **task}, "task")
     task.pop("model")
     assert task == expected
+
+
+@pytest.mark.parametrize(
+    "metric, said",
+    [
+        (["auroc@macro", "f1_max"], "`auroc@macro` leaves out labels that never occur, where TorchDrug takes 0"),
+        (["auroc@macro", "auprc@macro"], "`auroc@macro` and `auprc@macro` leave out labels"),
+    ],
+)
+def test_a_metric_of_another_value_is_told(metric, said):
+    """The mean over labels is over other labels; the released files do not ask for it."""
+    _, lines = translate(in_residues(metric=metric))
+    assert said in lines[1]
 
 
 def test_contrast_loses_its_wrapper():

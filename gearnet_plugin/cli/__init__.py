@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from gearnet_plugin import __version__
+
 from .doctor import doctor
 from .embed import embed
 from .predict import predict
@@ -17,7 +19,7 @@ INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="gearnet-plugin", prog_name="gearnet")
+@click.version_option(__version__, prog_name="gearnet")
 def gearnet():
     """Protein structures and encoders of gearnet-plugin. `gearnet COMMAND --help` tells more."""
 

@@ -23,6 +23,8 @@ ACCEPTED = (
 )
 #: Most runs or stores that are named.
 SHOWN = 10
+#: Most characters of an error that a file of others brings about.
+REASON = 300
 
 
 @click.command()
@@ -63,7 +65,15 @@ def doctor(path, quick, picture, chain):
         from .doctor_picture import check_target
 
         picture = check_target(picture)
-    return _examine(path, kind, quick, picture, chain)
+    try:
+        return _examine(path, kind, quick, picture, chain)
+    except (click.ClickException, OSError):
+        raise
+    except ImportError as error:
+        raise ValueError(f"looking into `{path}` needs a package that cannot be imported: {error}\n`gearnet doctor` "
+                         f"without a path tells what is missing") from error  # fmt: skip
+    except Exception as error:  # whatever a file of others brings about is the finding
+        raise _not_understood(path, kind, error) from error
 
 
 NAMES = {
@@ -216,6 +226,15 @@ def _examine(path: str, kind: str, quick: bool, picture: str | None, chain: str 
     from .doctor_run import examine_config
 
     return _with_torch(examine_config, path)
+
+
+def _not_understood(path: str, kind: str, error: Exception) -> ValueError:
+    """The error for a file that seems to be of a kind and is not, or is damaged."""
+    if isinstance(error, ValueError) and os.path.basename(os.path.normpath(path)) in str(error):
+        return error
+    words = " ".join(str(error).split())[:REASON]
+    reason = words if isinstance(error, ValueError) else f"{type(error).__name__}: {words}"
+    return ValueError(f"`{path}` looks like {NAMES[kind]}, but is damaged or was written by something else ({reason})")
 
 
 def _with_torch(function, path: str) -> int:

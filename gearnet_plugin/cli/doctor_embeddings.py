@@ -109,11 +109,14 @@ def _height(width: int) -> int:
 
 def _of_npz(path: str, quick: bool) -> Contents | None:
     """What ``.npz`` holds; None, and a line for each array, where that is something else."""
+    # of anything else, numpy advises to unpickle it
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"`{path}` is no .npz file, or is cut off")
     with np.load(path, allow_pickle=False) as file:
         if not {"names", "lengths", "info"} <= set(file.files):
             click.echo(f"{path}: no embeddings, but these arrays:")
-            for name in file.files:
-                click.echo(f"  {name}: {file[name].dtype} of shape {list(file[name].shape)}")
+            for line in _arrays(path):
+                click.echo(f"  {line}")
             return None
         names, lengths = file["names"].tolist(), file["lengths"]
         drops = [(source, reason) for source, reason in file["drops"].tolist()]
@@ -124,11 +127,29 @@ def _of_npz(path: str, quick: bool) -> Contents | None:
     return Contents(lengths, names, drops, info, vectors)
 
 
+def _arrays(path: str) -> Iterator[str]:
+    """What ``.npz`` holds, by the headers alone: the arrays of others may not fit into memory."""
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            if not name.endswith(".npy"):
+                yield f"{name}: no array"
+                continue
+            with archive.open(name) as member:
+                shape, dtype = _header(member)
+            objects = ", pickled objects, which are never loaded" if dtype.hasobject else ""
+            yield f"{name.removesuffix('.npy')}: {dtype} of shape {list(shape)}{objects}"
+
+
+def _header(member: Any) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(member)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(member)
+    return shape, dtype
+
+
 def _npy(archive: zipfile.ZipFile, level: str, quick: bool) -> Vectors:
     with archive.open(f"{level}.npy") as member:
-        version = np.lib.format.read_magic(member)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        (rows, width), _, dtype = header(member)
+        (rows, width), dtype = _header(member)
 
         def blocks() -> Iterator[np.ndarray]:
             while data := member.read(_height(width) * width * dtype.itemsize):

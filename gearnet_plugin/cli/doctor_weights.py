@@ -29,7 +29,7 @@ def examine(path: str) -> int:
 
         return examine_embeddings(path)
     model = state["model"] if isinstance(state.get("model"), dict) else state
-    tensors = {name: value for name, value in model.items() if hasattr(value, "isfinite")}
+    tensors = {name: value for name, value in model.items() if isinstance(name, str) and hasattr(value, "isfinite")}
     click.echo(f"{file}: {os.path.getsize(file) / 1e6:,.2f} MB, read without running anything in it")
     if not tensors:
         click.echo(f"  no weights in it; its keys are {', '.join(map(str, list(state)[:8])) or 'none'}", err=True)

@@ -1,8 +1,8 @@
 """
 Names of EC classes, as the IUBMB has them: what the first one, two or three numbers of an EC number say.
 
-The classes and subclasses are complete but for those without entries; of the sub-subclasses there are only some large
-ones. What is not here gets the name of what is above it.
+There are the classes, most subclasses and a few large sub-subclasses. What is not here gets the
+name of what is above it.
 """
 
 import re

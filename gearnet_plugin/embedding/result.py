@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -72,7 +73,11 @@ class Embeddings:
     @classmethod
     def load(cls, path: str | os.PathLike) -> Embeddings:
         """Read what :meth:`save` wrote."""
-        with np.load(os.path.expanduser(os.fspath(path)), allow_pickle=False) as file:
+        path = os.path.expanduser(os.fspath(path))
+        # of anything else, numpy advises to unpickle it
+        if os.path.isfile(path) and not zipfile.is_zipfile(path):
+            raise ValueError(f"`{path}` is no .npz file, or is cut off")
+        with np.load(path, allow_pickle=False) as file:
             if not hasattr(file, "files") or not {"names", "sources", "chains", "lengths", "drops", "info"} <= set(
                 file.files
             ):

@@ -166,10 +166,10 @@ def check_place(out: str, files: Sequence[str], force: bool) -> None:
     folder = os.path.dirname(out)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"there is no folder `{folder}` for `{os.path.basename(out)}`; make it first")
-    for file in files:
+    for file in (*files, f"{out}.drops.tsv"):
         if os.path.isdir(file):
             raise FileExistsError(f"`{file}` is a folder; choose another output")
-        if os.path.lexists(file) and not force:
+        if file in files and os.path.lexists(file) and not force:
             raise FileExistsError(f"`{file}` exists; --force (force=True) replaces it, or choose another output")
     try:
         with tempfile.TemporaryFile(dir=folder):

@@ -108,8 +108,7 @@ class _Run:
             self.train()
             self.finish()
         except KeyboardInterrupt:
-            when = "in epoch %d" % (self.parts.solver.epoch + 1) if self.parts else "before training"
-            self.stop("interrupted %s" % when)
+            self.stop("interrupted %s" % self.when)
             raise
         except TrainingStopped as error:
             raise TrainingStopped("%s. %s" % (error, self.stop(str(error)))) from None
@@ -128,6 +127,15 @@ class _Run:
     def started(self):
         """Whether there is anything that was trained."""
         return self.parts is not None and self.parts.solver.meter.batch_id > 0
+
+    @property
+    def when(self):
+        """What a run is doing, in words."""
+        if self.parts is None:
+            return "before training"
+        if self.result.num_epoch >= self.config.train.num_epoch:
+            return "in the evaluation after the last epoch" if self.started else "in the evaluation"
+        return "in epoch %d" % (self.parts.solver.epoch + 1)
 
     @property
     def model(self):

@@ -24,6 +24,8 @@ _TITLES = {
     "rmse": "root mean squared error",
 }
 
+# what a task with several labels adds to a title
+_LABEL = re.compile(r" \[.*\]$")
 _TOP = re.compile(r"top_([1-9][0-9]*)")
 
 
@@ -73,7 +75,8 @@ def check(wanted: str | Iterable[str], kind: str) -> tuple[str, ...]:
 
 
 def higher_is_better(name: str) -> bool:
-    """Whether higher values of a metric, given by name or title, are better."""
+    """Whether higher values of a metric are better, given by name or title, as ``accuracy`` or ``accuracy [fold]``."""
+    name = _LABEL.sub("", str(name))
     known = {spelt for kind in KINDS for known in _NAMES[kind] for spelt in (known, title(known))}
     if name not in known and not top(name):
         near = difflib.get_close_matches(str(name).lower(), sorted(known), n=1, cutoff=0.5)

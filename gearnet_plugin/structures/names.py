@@ -70,11 +70,14 @@ def _repeated(names: list[str]) -> set[str]:
 def _numbered(names: list[str]) -> list[str]:
     """Names in which each repetition got a number, ``a``, ``a#2``, ``a#3``."""
     taken, unique = set(), []
+    # the last number of each name, below which all are taken: from 1 on it would be quadratic
+    last: Counter[str] = Counter()
     for name in names:
-        new, number = name, 1
+        new, number = name, last[name] or 1
         while new in taken:
             number += 1
             new = f"{name}#{number}"
         taken.add(new)
+        last[name] = number
         unique.append(new)
     return unique

@@ -1,11 +1,16 @@
 """The head of a prediction task: its arguments, its size, and what is said when weights of another do not fit."""
 
+import contextlib
 import difflib
 import logging
 import math
 import numbers
 import re
 from collections.abc import Mapping, Sequence
+
+import torch
+from torch import distributed as dist
+from torch import nn
 
 from gearnet_plugin.datasets.labels import quoted
 from gearnet_plugin.tasks.prediction import check_count, check_flag
@@ -159,6 +164,38 @@ def read_width(model, level):
 def make_head(width, num_output, num_mlp_layer, batch_norm, dropout):
     """The head, as TorchDrug's tasks make it."""
     return layers.MLP(width, [width] * (num_mlp_layer - 1) + [num_output], batch_norm=batch_norm, dropout=dropout)
+
+
+@contextlib.contextmanager
+def statistics_for(head, feature):
+    """
+    Inside, batch normalization of a head in training takes its running statistics if there are less than two items:
+    the last batch of a set of odd size, or residues of which none has a label. Several processes count together.
+
+    Parameters:
+        head (nn.Module): head
+        feature (Tensor): what it is given, of shape :math:`(B, D)`; on several processes each has its own
+    """
+    norms = [module for module in head.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for norm in norms if norm.training]
+    if norms and _count(feature, norms[0]) > 1:
+        norms = []
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
+
+
+def _count(feature, norm):
+    """Number of items that a batch normalization takes statistics of."""
+    number = torch.tensor(len(feature), device=feature.device)
+    if not isinstance(norm, nn.BatchNorm1d) and dist.is_available() and dist.is_initialized():
+        # synchronised: every process gets here
+        dist.all_reduce(number)
+    return int(number)
 
 
 def explain_head(state, prefix, task, num_class):

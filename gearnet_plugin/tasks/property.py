@@ -63,7 +63,8 @@ class ProteinPropertyPrediction(tasks.Task, core.Configurable):
         num_class (int or list of int, optional): number of classes, for ``ce``. By default counted in training,
             validation and test set
         normalization (bool, optional): whether the loss of ``mse`` is in units of the standard deviation
-        mlp_batch_norm (bool, optional): batch normalization between the layers of the head
+        mlp_batch_norm (bool, optional): batch normalization between the layers of the head. A batch of one item or
+            none, which has no statistics of its own, takes the running ones, where TorchDrug's tasks fail
         mlp_dropout (float, optional): dropout between the layers of the head
         class_weight (str or list of float, optional): how much classes count in the loss, never in metrics.
             ``balanced``: see :func:`~gearnet_plugin.tasks.criteria.balanced_classes` for ``ce`` and
@@ -329,7 +330,8 @@ class ProteinPropertyPrediction(tasks.Task, core.Configurable):
     def _head(self, feature):
         if self.mlp is None:
             raise RuntimeError("the number of classes is not known yet: give num_class, or call `preprocess` first")
-        pred = self.mlp(feature)
+        with heads.statistics_for(self.mlp, feature):
+            pred = self.mlp(feature)
         return pred * self.std + self.mean if self.normalization else pred
 
     def _encode(self, graph, all_loss=None, metric=None):
