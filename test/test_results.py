@@ -10,7 +10,7 @@ import torch
 
 from conftest import ROOT
 from gearnet_plugin import metrics
-from gearnet_plugin.engine import ConfigError, RunOptions, checkpoint, labels, results, run, sampling
+from gearnet_plugin.engine import ConfigError, RunOptions, TrainingStopped, checkpoint, labels, results, run, sampling
 from gearnet_plugin.engine.command import main
 from gearnet_plugin.engine.config import parse, read_text, render
 from gearnet_plugin.report.runs import read_results
@@ -62,6 +62,21 @@ def test_results_are_those_of_the_run(finished, kind):
     assert found["kind"] == {"classification": "class", "multilabel": "multilabel", "regression": "number"}[kind]
     assert list(found["intervals"]) == [name for name in result.test if "loss" not in name]
     assert {name: tuple(bounds) for name, bounds in found["intervals"].items()} == result.intervals
+
+
+def test_predictions_that_are_no_numbers_stop_the_run_and_are_told(table, tmp_path, monkeypatch):
+    """Finite weights may overflow; what was learned so far is kept."""
+    predict = sampling.predict
+
+    def overflowing(solver, split):
+        pred, target = predict(solver, split)
+        return (pred * float("nan") if solver.epoch == 2 else pred), target
+
+    monkeypatch.setattr(sampling, "predict", overflowing)
+    message = r"valid predictions of epoch 2 have no metrics: .* are NaN.* best epoch \(1\) in checkpoint-best.pth"
+    with pytest.raises(TrainingStopped, match=message):
+        run(config("multilabel", table, eval_interval=1), RunOptions(out=str(tmp_path / "out")))
+    assert os.path.exists(tmp_path / "out" / "checkpoint-best.pth")
 
 
 def test_intervals_are_those_of_the_metrics_package(finished):

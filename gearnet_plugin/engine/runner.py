@@ -186,7 +186,11 @@ class _Run:
         if self.recorder:
             self.recorder.epoch, self.recorder.step = epoch, solver.meter.batch_id
         pred, target = sampling.predict(solver, name)
-        metric = as_numbers(sampling.score(solver, name, pred, target))
+        try:
+            metric = as_numbers(sampling.score(solver, name, pred, target))
+        except ValueError as error:
+            # weights that are finite may still overflow
+            raise TrainingStopped("the %s predictions of epoch %d have no metrics: %s" % (name, epoch, error)) from None
         if not self.writes or not results.Predictions.possible(names, pred, target):
             return metric, None
         return metric, results.Predictions(self.model, getattr(solver, name + "_set"), pred, target, names)
