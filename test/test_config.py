@@ -239,7 +239,7 @@ def test_wrong_sections_are_named(assignment, message):
 
 
 def test_one_checkpoint_at_a_time():
-    with pytest.raises(ConfigError, match="cannot stand beside `model_checkpoint`"):
+    with pytest.raises(ConfigError, match="cannot stand beside `model_checkpoint`; set .* --set model_checkpoint=null"):
         load(MINIMAL, "checkpoint=a", "model_checkpoint=b")
 
 

@@ -195,6 +195,12 @@ def test_a_path_that_is_not_there_has_its_neighbours_named(tmp_path, capsys, mon
     assert "the published weights `mc_gearnet_edge`" in capsys.readouterr().err
 
 
+def test_a_link_to_nothing_is_told_as_such(tmp_path, capsys):
+    (tmp_path / "a.pdb").symlink_to(tmp_path / "gone.pdb")
+    assert main(["doctor", str(tmp_path / "a.pdb")]) == 1
+    assert f"`{tmp_path / 'a.pdb'}` is a link to `{tmp_path / 'gone.pdb'}`, which is not" in capsys.readouterr().err
+
+
 def test_what_doctor_does_not_know_is_told_with_what_it_knows(tmp_path, capsys):
     (tmp_path / "notes.md").write_text("# Notes\n")
     assert main(["doctor", str(tmp_path / "notes.md")]) == 1

@@ -194,6 +194,9 @@ def test_picture_that_cannot_be_written_is_refused_before_reading(tmp_path, caps
     assert "a picture is written to a file ending in .png, .svg, .pdf" in capsys.readouterr().err
     assert main(["doctor", str(path), "--picture", str(tmp_path / "none" / "a.png")]) == 1
     assert "there is no folder" in capsys.readouterr().err
+    (tmp_path / "folder.png").mkdir()
+    assert main(["doctor", str(path), "--picture", str(tmp_path / "folder.png")]) == 1
+    assert "folder.png` is a folder; choose another file" in capsys.readouterr().err
     assert main(["doctor", str(tmp_path), "--chain", "A"]) in (1, 2)
 
 

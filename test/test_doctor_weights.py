@@ -163,6 +163,14 @@ def test_run_in_words(run, capsys):
     assert "finite number" not in capsys.readouterr().out
 
 
+def test_a_run_without_a_test_set_says_so(run, capsys):
+    """As pretraining leaves it: results, but none of a test."""
+    (run / "results.json").write_text('{"test": {}}')
+    (run / "metrics.jsonl").write_text("")
+    assert main(["doctor", str(run), "--quick"]) == 0
+    assert "no test result: the run has not finished, or has no test set" in capsys.readouterr().out
+
+
 def test_recipe_in_words(run, capsys):
     assert main(["doctor", str(run / "encoder.yaml")]) == 0
     told = capsys.readouterr().out

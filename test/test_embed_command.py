@@ -526,6 +526,21 @@ def test_no_room_is_said_before_writing(model, folder, tmp_path, monkeypatch):
         embed_to_file(model, folder, tmp_path / "out.npz", verbose=0)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's device that is always full")
+def test_a_full_disk_is_told_in_words(model, folder, tmp_path, monkeypatch):
+    """Also where closing the files fails for want of room again."""
+    begin = staging.Staging.begin
+
+    def begin_on_full_disk(stage):
+        begin(stage)
+        stage._files["protein.f32"].close()
+        stage._files["protein.f32"] = open("/dev/full", "r+b")
+
+    monkeypatch.setattr(staging.Staging, "begin", begin_on_full_disk)
+    with pytest.raises(OSError, match="no room left for embeddings; .*give the same command again"):
+        embed_to_file(model, folder, tmp_path / "out.npz", verbose=0)
+
+
 def test_one_writer_at_a_time(model, folder, tmp_path):
     pytest.importorskip("fcntl")
     with locked(tmp_path / "out.npz.part.lock"):

@@ -108,6 +108,8 @@ def _find(path: str) -> str:
     """
     if os.path.exists(path):
         return path
+    if os.path.islink(path):
+        raise FileNotFoundError(f"`{path}` is a link to `{os.readlink(path)}`, which is not there")
     if os.path.basename(path) == path:
         from gearnet_plugin import register
 

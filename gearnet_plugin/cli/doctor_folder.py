@@ -11,7 +11,7 @@ from itertools import islice
 import click
 import numpy as np
 
-from gearnet_plugin.structures import Entry, Structure, find_entries, read_structures, split_ending
+from gearnet_plugin.structures import UNKNOWN_TYPE, Entry, Structure, find_entries, read_structures, split_ending
 from gearnet_plugin.structures.parallel import count_workers
 
 from .doctor_store import B_FACTORS, LENGTHS, PLDDT, histogram, tally
@@ -68,7 +68,7 @@ class Summary:
             self.lengths.append(len(chain))
             self.confidence[chain.confidence_kind].append(float(chain.confidence.mean()))
         self.chains += 1
-        self.unknown += int((structure.residue_types == 20).sum())
+        self.unknown += int((structure.residue_types == UNKNOWN_TYPE).sum())
         self.methods[structure.method or "method not told"] += 1
         self.left_out.update(structure.dropped)
 

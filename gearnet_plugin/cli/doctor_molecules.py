@@ -10,7 +10,7 @@ import gemmi
 
 from gearnet_plugin.structures import Structure
 from gearnet_plugin.structures.content import as_text
-from gearnet_plugin.structures.reader import _parse_pdb
+from gearnet_plugin.structures.reader import parse_pdb
 
 from .doctor_contacts import number
 from .doctor_store import tally
@@ -68,7 +68,7 @@ def _parse(content: bytes, format: str) -> gemmi.Structure | None:
     """The file as gemmi has it; None for formats that hold nothing but one chain of amino acids."""
     if format == "pdb":
         # as the reader has it, which forgives what old files have in the columns of charges
-        return _parse_pdb(as_text(content))
+        return parse_pdb(as_text(content))
     if format == "bcif":
         from gearnet_plugin.structures.binarycif import read_block
 

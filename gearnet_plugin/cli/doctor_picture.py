@@ -40,6 +40,8 @@ def check_target(path: str) -> str:
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"there is no folder `{folder}` for `{os.path.basename(path)}`; make it first")
+    if os.path.isdir(path):
+        raise FileExistsError(f"`{path}` is a folder; choose another file for the picture")
     if not os.access(folder, os.W_OK):
         raise ValueError(f"`{path}` cannot be written: no permission in `{folder}`")
     return path

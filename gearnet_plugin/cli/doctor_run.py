@@ -113,7 +113,8 @@ def _progress(path: str, records: list[dict], wanted: int | None) -> Iterator[st
         yield "  never validated"
     results = _json(path, "results.json")
     test = [record for record in records if record.get("kind") == "test"]
-    if isinstance(results, dict) and isinstance(results.get("test"), dict):
+    # `{}` where there is no test set
+    if isinstance(results, dict) and results.get("test"):
         yield f"  on the test set: {_values(results['test'], results.get('intervals') or {})}"
     elif test:
         yield f"  on the test set: {_values(test[-1]['values'])}"

@@ -20,8 +20,8 @@ In the output (B proteins, N residues, D numbers a vector; the rows of protein i
              residue_number, insertion_code, residue_name, embedding. With --level both the residues are in
              FILE.residues.parquet
 
-Ctrl-C or a crash loses nothing: the same command goes on. Exit codes: 0, 1 for an error, 2 with --strict if something
-was left out, 130 if interrupted.
+Ctrl-C loses nothing, a crash a few seconds: the same command goes on. Exit codes: 0, 1 for an error, 2 with --strict if
+something was left out, 130 if interrupted.
 """
 
 

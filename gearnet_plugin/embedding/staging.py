@@ -141,7 +141,9 @@ class Staging:
     def close(self) -> None:
         """Close the files; what counts stays."""
         for file in self._files.values():
-            file.close()
+            # what counts is on the disk; the rest finds no room on a full one, the error of which was told already
+            with suppress(OSError):
+                file.close()
 
     def table(self, info: dict) -> Table:
         """All that was appended, arrays mapped; ``info`` gets the residues that files had to leave out."""

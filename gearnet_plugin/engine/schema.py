@@ -132,8 +132,8 @@ def complete(config):
             value = config.get(key, default)
             result[key] = check(default if value is None else value, key)
     if result["model_checkpoint"] and result["checkpoint"]:
-        raise ConfigError("checkpoint", "holds the encoder too, so it cannot stand beside "
-                          "`model_checkpoint`; name the one you mean")
+        raise ConfigError("checkpoint", "holds the encoder too, so it cannot stand beside `model_checkpoint`; set the "
+                          "one you do not mean to null, as by --set model_checkpoint=null")
     return EasyDict(result)
 
 

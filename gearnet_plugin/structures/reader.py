@@ -141,7 +141,7 @@ def _parse(data: bytes, format: str) -> tuple[gemmi.Structure, gemmi.cif.Block |
         from .fcz import decompress
 
         text, first = decompress(data)
-        entry = _parse_pdb(text)
+        entry = parse_pdb(text)
         columns, dropped = _read_columns(entry, from_mmcif=False)
         if columns:
             columns["residue_numbers"] += first - 1
@@ -152,12 +152,12 @@ def _parse(data: bytes, format: str) -> tuple[gemmi.Structure, gemmi.cif.Block |
     if plain is not None:
         entry, columns, dropped = plain
         return entry, None, columns, dropped
-    entry = _parse_pdb(data)
+    entry = parse_pdb(data)
     columns, dropped = _read_columns(entry, from_mmcif=False)
     if _total(dropped)["no CA"]:
         aligned = LEFT_ALIGNED_CA.sub(rb"\1 CA ", data)
         if aligned != data:
-            entry = _parse_pdb(aligned)
+            entry = parse_pdb(aligned)
             columns, dropped = _read_columns(entry, from_mmcif=False)
     return entry, None, columns, dropped
 
@@ -171,7 +171,7 @@ def _parse_mmcif(data: bytes) -> tuple[gemmi.Structure, gemmi.cif.Block]:
     return gemmi.make_structure_from_block(block), block
 
 
-def _parse_pdb(data: bytes) -> gemmi.Structure:
+def parse_pdb(data: bytes) -> gemmi.Structure:
     """The structure of a PDB text, cut after the first model: an NMR entry has twenty."""
     # Looking for MODEL in the header first saves a search through all atoms of an entry without models.
     if data.startswith(b"MODEL") or data.find(b"\nMODEL", 0, data.find(b"\nATOM") + 1) >= 0:
