@@ -54,7 +54,7 @@ if not TYPE_CHECKING:  # with it every name would be there for a checker of type
         raise AttributeError(f"module `gearnet_plugin` has no attribute `{name}`")
 
 
-if sys.argv[:1] == ["-m"] and {"gearnet_plugin", "gearnet_plugin.cli"} & set(sys.orig_argv[1:4]):
+if sys.argv[:1] == ["-m"] and "gearnet_plugin" in sys.orig_argv[1:4]:
     # `python -m gearnet_plugin` is the command `gearnet`: what of it needs TorchDrug calls register() itself
     os.environ.setdefault("GEARNET_PLUGIN_LIGHT", "1")
 if os.environ.get("GEARNET_PLUGIN_LIGHT") != "1":

@@ -113,10 +113,13 @@ def pretrained(model, structures, out, quick):
     return str(out / "pretrain")
 
 
-def show_picture(path):
-    """Say where a picture is, and show it in a notebook."""
-    print(f"picture: {path}")
-    if in_notebook():
-        from IPython.display import Image, display
+class Picture:
+    """A PNG file that a notebook shows where it ends a cell; a script just says where it is."""
 
-        display(Image(filename=str(path)))
+    def __init__(self, path):
+        self.path = path
+        print(f"picture: {path}")
+
+    def _repr_png_(self):
+        with open(self.path, "rb") as file:
+            return file.read()

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from tutorial_common import absolute, arguments, copy_bundled, output_folder, pretrained, run, show_picture
+from tutorial_common import Picture, absolute, arguments, copy_bundled, output_folder, pretrained, run
 
 # from here on the package of this checkout is found
 # isort: split
@@ -93,7 +93,7 @@ print(f"left out: {structure.dropped or 'nothing'}")
 
 # %%
 run("gearnet", "doctor", chosen, "--picture", out / "contact_map.png", cwd=out)
-show_picture(out / "contact_map.png")
+Picture(out / "contact_map.png")
 
 # %% [markdown]
 # ## 3. The encoder
@@ -259,7 +259,7 @@ together = abs(np.corrcoef(flat[:, 0], helix)[0, 1])
 print(
     f"two components hold {share[:2].sum():.0%} of the variance; first and helix content: |correlation| {together:.2f}"
 )
-show_picture(out / "map.png")
+Picture(out / "map.png")
 
 # %% [markdown]
 # ## 8. Keep them

@@ -77,10 +77,10 @@ def test_variables_are_those_the_file_names():
     ("{{ x", r"cannot be rendered \(line 1\)"),
 ])
 def test_templates_that_reach_too_far_are_refused(template, message):
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone, however busy the machine is
     with pytest.raises(ConfigError, match="f.yaml: .*(%s)" % message):
         render("x: " + template, {}, "f.yaml")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_what_templates_may_hold():

@@ -122,7 +122,7 @@ def torch_facts(**changes):
 
 GPU = {"name": "H200", "memory": 140 << 30, "capability": [9, 0]}
 DRIVER = {"names": ["H200"], "version": "550.54", "cuda": (12, 4), "error": ""}
-INDEX = "https://download.pytorch.org/whl/"
+INDEX = "pip install --force-reinstall torch --index-url <that of "
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,11 @@ import property_runs
 import ranks
 from gearnet_plugin import metrics
 from gearnet_plugin.datasets import StructureFolder
-from gearnet_plugin.embedding import caution, load_encoder
+from gearnet_plugin.embedding import Embeddings, caution, embed_to_file, load_encoder
 from gearnet_plugin.embedding.caution import Caution, Facts
+from gearnet_plugin.embedding.choice import Choice
 from gearnet_plugin.embedding.ec_names import NAMES, ec_name
+from gearnet_plugin.embedding.prediction_to_file import predict_to_file
 from gearnet_plugin.embedding.predictor import NoHead
 from gearnet_plugin.engine import RunOptions, build, predictor, run, validated
 from gearnet_plugin.engine.command import main as run_main
@@ -212,10 +214,15 @@ def test_numbers_come_with_their_error(runs, models, table):
 
 
 @pytest.mark.parametrize("kind", ["multilabel", "class", "binary"])
-def test_calibrated_probabilities_are_as_the_recipe_says(runs, models, table, kind):
+def test_calibrated_probabilities_are_as_the_recipe_says(runs, table, tmp_path, kind):
     """Temperature and bias applied by hand to what the task gives."""
-    (values,) = recipe_of(runs[kind])["calibration"].values()
-    result = models[kind].predict(predict_runs.structures(table, "test"), top=3, verbose=0)
+    folder = runs[kind]
+    if kind == "binary":
+        # six proteins are separated, which nothing is fitted to
+        own = {"temperature": 1.7, "bias": -0.3, "error_before": 0.2, "error_after": 0.1, "kind": kind, "num_items": 6}
+        folder = edit(folder, tmp_path / kind, calibration={"helical": own})
+    (values,) = recipe_of(folder)["calibration"].values()
+    result = load_encoder(folder).predict(predict_runs.structures(table, "test"), top=3, verbose=0)
     assert values["num_items"] == 6 and all(row["calibrated"] for row in result.rows())
     for protein in result.proteins:
         plain = np.array([row["uncalibrated"] for row in protein.rows], dtype=float)
@@ -235,7 +242,7 @@ def test_calibration_needs_enough_proteins():
     target = (torch.rand(120, 2, generator=rng) < (logits / 2).sigmoid()).float()
     reasons = {}
     assert validated.calibrations("multilabel", [("all", logits[:49], target[:49])], 49, reasons) is None
-    assert reasons["calibration of all"].endswith("not calibrated: 49 validation proteins have one, and 50 are needed")
+    assert reasons["calibration of all"].endswith("there are 49 validation proteins to calibrate on, and 50 are needed")
     # of 120 residues of 3 proteins
     assert validated.calibrations("binary", [("site", logits[:, 0], target[:, 0])], 3, reasons) is None
     reasons = {}
@@ -250,6 +257,22 @@ def test_calibration_needs_enough_proteins():
     assert (one["temperature"], one["kind"]) == (fitted.temperature, "multilabel")
     assert validated.calibrations("binary", [("a", logits[:, 0], target[:, 0] * 0)], 99, reasons) is None
     assert "all targets are 0" in reasons["calibration of a"]
+
+
+@pytest.mark.parametrize("kind", ["binary", "class", "multilabel"])
+def test_separated_labels_are_not_calibrated(kind):
+    """Their probabilities would all be 0 or 1, by a temperature that is the end of the range of the fit."""
+    target = (torch.arange(60) % 2).float()
+    logits = torch.stack([-target, target], dim=1) - 0.5 + torch.linspace(0, 0.1, 60).unsqueeze(1)
+    if kind == "binary":
+        pred = logits[:, 1]
+    elif kind == "class":
+        pred, target = logits, target.long()
+    else:
+        pred, target = logits[:, 1:], target.unsqueeze(1)
+    reasons = {}
+    assert validated.calibrations(kind, [("a", pred, target)], 60, reasons) is None
+    assert "not calibrated: on the validation set the scores separate them" in reasons["calibration of a"]
 
 
 # === what a run leaves ===
@@ -340,6 +363,17 @@ def test_names_of_ec_numbers(label, name):
 def test_only_columns_of_ec_numbers_get_their_names(config, found):
     """CATH numbers look the same."""
     assert predictor._vocabulary({"dataset": config}, "multilabel", ["1.10.8.10"]) == found
+
+
+def test_yes_and_no_are_no_ec_numbers():
+    """And of several columns all have to be EC numbers."""
+    config = {"dataset": {"class": "StructureFolder"}}
+
+    def found(classes):
+        return predictor._vocabulary(config, "class", list(classes), classes)
+
+    assert found({"enzyme": ["0", "1"]}) is None and found({"ec": ["0", "1", "2"]}) == "ec"
+    assert found({"ec": ["1.1.1.1"], "cath": ["1.10.8.10"]}) is None
 
 
 # === warnings ===
@@ -454,19 +488,26 @@ def test_a_checkpoint_alone_predicts_without_thresholds(runs, table, tmp_path):
 def test_a_head_of_other_weights_is_not_taken(runs, tmp_path):
     folder = shutil.copytree(runs["class"], tmp_path / "mixed")
     shutil.copy(os.path.join(runs["multilabel"], "encoder.pth"), folder)
-    with pytest.raises(NoHead, match="predictor.yaml` belongs to other weights"):
+    with pytest.raises(NoHead, match="predictor.yaml` belongs to other weights: one of .* Put it back, or") as error:
         load_encoder(folder).need_heads()
+    assert "a version that kept none" not in str(error.value)
 
 
 @pytest.mark.parametrize("changes, message", [
     ({"kind": "other"}, "kind should be one of multilabel, class, number, binary, but found other"),
     ({"labels": "a"}, "labels should be a list of texts"), ({"outputs": [4, 1]}, "outputs should be as many as labels"),
     ({"classes": {"fold": ["a"]}}, "classes should be for each label as many texts"),
-    ({"calibration": {"fold": {"temperature": 1, "kind": "class"}}}, "calibration: a calibration has temperature,"),
+    ({"calibration": {"fold": {"temperature": 1, "kind": "class", "num_items": 6}}},
+     "calibration: a calibration has temperature,"),
     ({"version": 2}, "is of version 2, made by gearnet-plugin"), ({"format": "x"}, "is no file of this package"),
     ({"training": {"length": {"min": "a"}}}, "training should be `length` with whole numbers"),
     ({"reference": {"quantiles": {0.99: "far"}}}, "reference should be `quantiles` that are numbers"),
     ({"reference": [1]}, "reference should be a mapping"), ({"level": None}, "level should be protein or residue"),
+    ({"version": True}, "version should be a whole number from 1, but found True"),
+    ({"calibration": {"fold": {"kind": "class", "temperature": "a"}}}, "calibration should be for each a temperature"),
+    ({"calibration": {"fold": {"kind": "class", "temperature": 1}}}, "calibration should be for each with `num_items`"),
+    ({"error": {"fold": {"mae": "a"}}}, "error should be for each the numbers `mae` and `rmse`"),
+    ({"reasons": {"why": [1]}}, "reasons should be texts"),
     ({"outputs": [2], "classes": {"fold": ["a", "b"]}}, "the head in .* does not fit: it takes 8 .* gives 3"),
 ])  # fmt: skip
 def test_a_damaged_recipe_is_told(runs, tmp_path, changes, message):
@@ -477,6 +518,32 @@ def test_a_damaged_recipe_is_told(runs, tmp_path, changes, message):
     assert len(model.embed(bundled_structures()[0], verbose=0)) == 1
 
 
+def test_a_hostile_recipe_is_told(runs, tmp_path):
+    """Deep nesting, aliases of aliases, whose text would fill the memory, and tags that run code."""
+    folder = shutil.copytree(runs["class"], tmp_path / "bad")
+    text = (folder / "predictor.yaml").read_text()
+    tens = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 12))
+    for start, end, message in [
+        ("", "x: " + "[" * 3000, "nested too deeply"),
+        ("a0: &a0 [x]\n" + tens, "kind: *a11", "kind should be one of multilabel, class, number, binary, but found"),
+        ("", "x: !!python/object/apply:os.getcwd []", "is no valid YAML: could not determine a constructor"),
+    ]:
+        (folder / "predictor.yaml").write_text(f"{start}{text}\n{end}\n")
+        with pytest.raises(ValueError, match=message) as error:
+            load_encoder(folder).need_heads()
+        assert len(str(error.value)) < 2000
+    path = edit(runs["class"], tmp_path / "red", reasons={"why": "\x1b[31mred"})
+    assert load_encoder(path).need_heads().reasons == {"why": "?[31mred"}
+
+
+def test_scores_that_are_certain_keep_their_order(models):
+    """As probabilities of float32 they are all 1."""
+    choice = Choice(models["multilabel"].need_heads(), top=2)
+    ((first, second),) = choice.rows(torch.tensor([[20.0, 400.0, 300.0]]))
+    labels = models["multilabel"].need_heads().labels
+    assert [first["label"], second["label"]] == labels[1:] and first["uncalibrated"] == second["uncalibrated"] == 1
+
+
 def test_damaged_weights_of_a_head_are_told(runs, tmp_path):
     folder = shutil.copytree(runs["class"], tmp_path / "bad")
     state = torch.load(folder / "predictor.pth", weights_only=True)
@@ -484,8 +551,18 @@ def test_damaged_weights_of_a_head_are_told(runs, tmp_path):
     with pytest.raises(ValueError, match="no finite numbers, first in `mlp.layers.1.bias`"):
         load_encoder(folder).need_heads()
     torch.save({**state, "reference.scale": torch.ones(3)}, folder / "predictor.pth")
-    with pytest.raises(ValueError, match="reference should be embeddings of 8 numbers"):
+    with pytest.raises(ValueError, match="reference should be embeddings of 8 finite numbers"):
         load_encoder(folder).need_heads()
+    rows = state["reference.rows"]
+    for changes in ({"scale": torch.tensor(1.0)}, {"scale": torch.zeros(8)}, {"rows": rows[:0]}, {"rows": rows[None]},
+                    {"rows": rows * float("nan")}):  # fmt: skip
+        torch.save({**state, **{f"reference.{key}": value for key, value in changes.items()}}, folder / "predictor.pth")
+        with pytest.raises(ValueError, match="reference should be embeddings of 8 finite numbers, with their scale"):
+            load_encoder(folder).need_heads()
+    for mean in (torch.tensor(1.0), torch.full((3,), float("nan")), torch.zeros(2)):
+        torch.save({**state, "mean": mean, "std": torch.ones(3)}, folder / "predictor.pth")
+        with pytest.raises(ValueError, match="mean and std should be 3 finite numbers each"):
+            load_encoder(folder).need_heads()
     (folder / "predictor.pth").write_bytes(b"no")
     with pytest.raises(ValueError, match="is no checkpoint or is damaged"):
         load_encoder(folder).need_heads()
@@ -507,3 +584,60 @@ def test_damaged_weights_of_a_head_are_told(runs, tmp_path):
 def test_wrong_options_are_told(models, kind, options, message):
     with pytest.raises(ValueError, match=message):
         models[kind].predict(bundled_structures()[0], verbose=0, **options)
+
+
+# === encoders whose residues have another width than proteins ===
+
+
+def test_a_fusion_with_an_lstm_predicts(table, tmp_path):
+    """An LSTM of two directions gives a residue twice as many numbers as a protein; in memory and to a file."""
+    config = predict_runs.config("class", table)
+    structure = config["task"]["model"]
+    sequence = {"class": "models.ProteinLSTM", "input_dim": 21, "hidden_dim": 6, "num_layers": 1}
+    config["task"]["model"] = {"class": "models.SequenceStructureFusion", "sequence_model": sequence,
+                               "structure_model": structure, "fusion": "parallel"}  # fmt: skip
+    config["train"]["num_epoch"] = 1
+    folder = run(config, RunOptions(out=str(tmp_path / "run"))).folder
+    files, model = predict_runs.structures(table, "test"), load_encoder(folder)
+    # alone, since the LSTM reads what fills up a batch
+    expected = sorted(row["uncalibrated"] for path in files for row in model.predict(path, top=3, verbose=0).rows()
+                      if row["label"] == model.need_heads().leaves[0].label)  # fmt: skip
+    label = model.need_heads().leaves[0].label
+    done = predict_to_file(model, files, tmp_path / "out.csv", top=3, verbose=0)
+    assert done.written.tally.structures == len(files)
+    with open(tmp_path / "out.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for found in (rows, model.predict(files, top=3, verbose=0).rows()):
+        own = sorted(float(row["uncalibrated"]) for row in found if row["label"] == label)
+        assert own == pytest.approx(expected, abs=1e-5)
+    assert (model.output_dim, model.residue_dim) == (14, 20)
+    embed_to_file(model, files, tmp_path / "both.npz", level="both", verbose=0)
+    own, expected = Embeddings.load(tmp_path / "both.npz"), model.embed(files, level="both", verbose=0)
+    assert own.protein.shape == (len(files), 14) and own.residue[0].shape == (own.lengths[0], 20)
+    assert all(np.allclose(x, y) for x, y in zip(own.residue, expected.residue, strict=True))
+
+
+def test_sequence_models_that_read_padding_predict_each_protein_for_itself(table, tmp_path):
+    """And thresholds are those of such predictions, not of the batches of the run."""
+    config = predict_runs.config("multilabel", table)
+    config["task"]["model"] = {"class": "models.ProteinConvolutionalNetwork", "input_dim": 21, "hidden_dims": [8, 8],
+                               "readout": "max"}  # fmt: skip
+    config["train"]["num_epoch"] = 1
+    model = load_encoder(run(config, RunOptions(out=str(tmp_path / "run"))).folder)
+    files = predict_runs.structures(table, "valid")
+    together = model.predict(files, top=3, verbose=0)
+    alone = [row for path in files for row in model.predict(path, top=3, verbose=0).rows()]
+    own = sorted((row["source"], row["label"], row["probability"]) for row in together.rows())
+    assert own == [(*row[:2], pytest.approx(row[2], abs=1e-6)) for row in sorted(
+        (row["source"], row["label"], row["probability"]) for row in alone)]  # fmt: skip
+    with open(table, newline="") as file:
+        truth = {os.path.basename(row["structure"]): row["terms"].split(";") for row in csv.DictReader(file)}
+    scores, target = [], []
+    for protein in together.proteins:
+        found = {row["label"]: row["uncalibrated"] for row in protein.rows}
+        scores.append([found[label] for label in sorted(found)])
+        target.append([label in truth[os.path.basename(protein.source)] for label in sorted(found)])
+    best, _ = metrics.fmax(torch.tensor(scores).logit(), torch.tensor(target).float(), "published")
+    predictor_ = model.need_heads()
+    assert predictor_.thresholds["published"]["f1"] == pytest.approx(float(best), abs=1e-5)
+    assert "fills up shorter proteins" in predictor_.reasons["padding"]

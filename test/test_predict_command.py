@@ -11,8 +11,8 @@ import pytest
 
 import predict_runs
 from gearnet_plugin.cli import main
-from gearnet_plugin.embedding import LoadedEncoder, load_encoder, prediction_to_file, staging
-from gearnet_plugin.embedding.prediction import Predictions
+from gearnet_plugin.embedding import LoadedEncoder, load_encoder, prediction_files, prediction_to_file, staging
+from gearnet_plugin.embedding.prediction import Predictions, ProteinPrediction
 from gearnet_plugin.structures.bundled import bundled_structures
 from peptides import write_peptides
 from structure_text import write
@@ -74,6 +74,22 @@ def test_every_format_holds_the_same(predict, runs, folder, tmp_path, kind):
     assert all("short" in [warning["code"] for warning in protein["warnings"]] for protein in proteins)
     info = json.loads(pq.read_schema(tmp_path / "out.parquet").metadata[b"gearnet_plugin"])
     assert "short: " in rows[0]["warnings"] and info["level"] == ("residue" if kind == "residue" else "protein")
+
+
+def test_names_of_any_text_survive(tmp_path):
+    """Commas, quotes, line ends of every kind, other scripts and bytes of file names that are no text."""
+    names = ["a,b", 'a"b', "a\nb", "a\rb", "a\r\nb", "β-barrel", "1", "", " a ", "=1+1"]
+    rows = [{"label": name, "value": 1.5} for name in names]
+    found = [ProteinPrediction("p", "p\udcff.pdb", "A", 9, rows, [])]
+    columns = ["name", "source", "chain", "length", "label", "value", "warnings"]
+    for ending in ("csv", "json", "parquet"):
+        prediction_files.write(str(tmp_path / f"out.{ending}"), found, columns, {})
+    read = table(tmp_path / "out.csv")
+    assert [row["label"] for row in read] == names and read[0]["source"] == r"p\xff.pdb"
+    content = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert [row["label"] for row in content[0]["labels"]] == names
+    parquet = pytest.importorskip("pyarrow.parquet").read_table(tmp_path / "out.parquet").to_pylist()
+    assert [row["label"] for row in parquet] == names and parquet[0]["source"] == r"p\xff.pdb"
 
 
 def test_python_saves_what_the_command_writes(predict, runs, folder, tmp_path):

@@ -201,7 +201,8 @@ def torch_line(cuda: tuple[int, int] | None) -> str:
     fitting = next((build for build in BUILDS if cuda is not None and build <= cuda), None)
     if fitting is None:
         return "update the NVIDIA driver (to one for CUDA 12.6 or newer), then pip install --force-reinstall torch"
-    index = "https://download.pytorch.org/whl/cu%d%d" % fitting
+    # where the builds lie may change; the page tells
+    index = "<that of cu%d%d at https://pytorch.org/get-started>" % fitting
     return f"pip install --force-reinstall torch --index-url {index}"
 
 

@@ -108,25 +108,28 @@ class Choice:
             return [[self._number(place, value) for place, value in self._all(values)] for values in logits.tolist()]
         told = predictor.probabilities(logits).numpy()
         plain = predictor.probabilities(logits, calibrated=False).numpy()
+        # of one group logits have the order of probabilities, also where those are all 1; labels of yes and no are
+        # calibrated each for itself
+        ranked = told if predictor.kind == "binary" else logits.numpy()
         above = None
         if self.limit is not None:
             scores = logits.numpy() if self.limit[1] else told
             above = np.where(np.isnan(self.limit[0]), np.nan, scores >= self.limit[0])
         return [
             [self._row(place, told[i], plain[i], None if above is None else above[i]) for place in self._places(
-                told[i], None if above is None else above[i])]
+                ranked[i], None if above is None else above[i])]
             for i in range(len(logits))
         ]  # fmt: skip
 
     def _all(self, values):
         return [(i, value) for i, value in enumerate(values) if self.wanted is None or i in self.wanted]
 
-    def _places(self, told, above):
+    def _places(self, scores, above):
         """The outputs that are told of one item, of each group the most probable first."""
         kind, found = self.predictor.kind, []
-        groups = [slice(0, len(told))] if kind == "binary" else self.predictor.slices
+        groups = [slice(0, len(scores))] if kind == "binary" else self.predictor.slices
         for part in groups:
-            order = part.start + np.argsort(-told[part], kind="stable")
+            order = part.start + np.argsort(-scores[part], kind="stable")
             if self.wanted is not None:
                 order = order[np.isin(order, list(self.wanted))]
             if self.top:

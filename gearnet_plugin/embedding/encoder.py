@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from gearnet_plugin.datasets.loading import residues_left_out
+from gearnet_plugin.engine import sampling
 from gearnet_plugin.graphs import ResidueProtein
 from gearnet_plugin.structures import Structure
 
@@ -57,6 +58,11 @@ class LoadedEncoder:
     def output_dim(self) -> int:
         """Number of dimensions of an embedding."""
         return int(self.encoder.output_dim)
+
+    @property
+    def residue_dim(self) -> int:
+        """Numbers in a residue's embedding; an LSTM of two directions has twice those of a protein's."""
+        return int(getattr(self.encoder, "node_output_dim", None) or self.encoder.output_dim)
 
     @property
     def device(self) -> torch.device:
@@ -235,8 +241,8 @@ class LoadedEncoder:
         outputs = iter(self._encode_each([record.structure for record in records if record.structure is not None]))
         structures, suffixes, drops = [], [], []
         left_out: dict[str, dict[str, int]] = {}
-        none = np.zeros((0, self.output_dim), dtype=np.float32)
-        proteins, residues = [none], [none]
+        proteins = [np.zeros((0, self.output_dim), dtype=np.float32)]
+        residues = [np.zeros((0, self.residue_dim), dtype=np.float32)]
         for record in records:
             reason = record.reason
             if record.structure is not None:
@@ -259,6 +265,9 @@ class LoadedEncoder:
         """For each structure its vector, those of its residues, and why they are none."""
         if not structures:
             return []
+        if len(structures) > 1 and sampling.pads(self.encoder):
+            # others in the batch would change it
+            return [found for structure in structures for found in self._encode_each([structure])]
         try:
             protein, residue = self.encode(structures)
             fits = True
@@ -281,7 +290,7 @@ class LoadedEncoder:
     @torch.inference_mode()
     def encode(self, structures: list[Structure]) -> tuple[np.ndarray, np.ndarray]:
         """
-        Embed structures as one batch.
+        Embed structures as one batch, which the models of :func:`~gearnet_plugin.engine.sampling.pads` feel.
 
         Returns:
             (np.ndarray, np.ndarray): features of the proteins and of all their residues, float32 of shape

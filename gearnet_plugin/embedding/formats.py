@@ -68,17 +68,17 @@ def write_h5(files: list[str], table: Table) -> None:
         for name, column in _columns(table).items():
             if isinstance(column, Texts):
                 # of fixed width: a text of its own for each residue would take 30 bytes more
-                texts = [_utf8(value) for value in column.values]
+                texts = [utf8(value) for value in column.values]
                 dtype = h5py.string_dtype("utf-8", max(map(len, texts), default=1) or 1)
                 values = np.array(texts, dtype=dtype)
                 data = file.create_dataset(name, (len(column),), dtype)
                 for rows in _steps(len(column), values.dtype.itemsize):
                     data[rows] = values[column.codes[rows]].astype(dtype)
             elif isinstance(column, Words):
-                values = np.array([_utf8(value) for value in column.values], dtype=object)
+                values = np.array([utf8(value) for value in column.values], dtype=object)
                 file.create_dataset(name, data=values, dtype=h5py.string_dtype())
             elif column.dtype.kind == "U":
-                values = np.array([_utf8(value) for value in column.reshape(-1).tolist()], dtype=object)
+                values = np.array([utf8(value) for value in column.reshape(-1).tolist()], dtype=object)
                 data = file.create_dataset(name, column.shape, h5py.string_dtype())
                 if len(values):
                     data[...] = values.reshape(column.shape)
@@ -137,7 +137,7 @@ def _parquet(file, table: Table, values: np.ndarray, types: dict[str, str], colu
         metadata={"gearnet_plugin": json.dumps(table.info)},
     )
     texts = [name for name, kind in fields if kind == "text"]
-    names, sources = (np.array([_utf8(text) for text in column]) for column in (table.names, table.sources))
+    names, sources = (np.array([utf8(text) for text in column]) for column in (table.names, table.sources))
     # random numbers gain nothing from compression but cost its time
     with pq.ParquetWriter(file, schema, compression="none", use_dictionary=texts) as writer:
         for rows in _steps(len(values), 4 * values.shape[1], 4 * STEP):
@@ -165,11 +165,11 @@ def _arrow(array: np.ndarray, kind):
     if array.dtype.kind == "S":
         return pa.array(array.tolist(), pa.binary()).cast(kind)
     if array.dtype.kind == "U":
-        return pa.array([_utf8(text) for text in array.tolist()], pa.binary()).cast(kind)
+        return pa.array([utf8(text) for text in array.tolist()], pa.binary()).cast(kind)
     return pa.array(array, kind)
 
 
-def _utf8(text: str) -> bytes:
+def utf8(text: str) -> bytes:
     """UTF-8 of a text; file names may hold bytes that are none, which are written as ``\\xff``."""
     raw = text.encode("utf-8", "surrogateescape")
     return raw.decode("utf-8", "backslashreplace").encode("utf-8", "backslashreplace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import reprlib
 from typing import Any
 
 import torch
@@ -48,13 +49,14 @@ def find(weights: str, state: dict, labels: dict | None, encoder) -> Predictor:
         content = _read_recipe(recipe)
         if content["encoder"] == digest(encoder.state_dict()):
             return read(recipe, content, encoder)
-        other = f" `{recipe}` belongs to other weights."
+        other = recipe
     if any(LAYER.fullmatch(name) for name in state):
         return from_task(weights, state, labels, encoder)
-    raise NoHead(f"`{weights}` is an encoder without a head, so it predicts nothing.{other} {_advice(weights)}")
+    raise NoHead(f"`{weights}` is an encoder without a head, so it predicts nothing. {_advice(weights, other)}")
 
 
-def _advice(weights: str) -> str:
+def _advice(weights: str, other: str = "") -> str:
+    """What to do for a head; ``other`` is a recipe of one that belongs to other weights."""
     folder = os.path.dirname(weights) or "."
     try:
         with open(os.path.join(folder, "config.yaml"), encoding="utf-8") as file:
@@ -62,10 +64,15 @@ def _advice(weights: str) -> str:
     except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
         name = ""
     if name in LABELLED and os.path.isfile(os.path.join(folder, "checkpoint-best.pth")):
+        why = "The run was finished by a version that kept none"
+        if other:
+            why = f"`{other}` belongs to other weights: one of the two was replaced or changed since. Put it back, or"
         return (
-            f"The run was finished by a version that kept none; this writes one, in a new folder: python script/run.py "
+            f"{why}{'' if other else ';'} this writes one, in a new folder: python script/run.py "
             f"-c {folder}/config.yaml --set checkpoint={folder} --set train.num_epoch=0"
         )
+    if other:
+        return f"`{other}` belongs to other weights: one of the two was replaced or changed since. Put it back"
     return (
         f"Fine-tune it on labels, and give the folder of that run: python script/run.py -c "
         f"config/downstream/own/multilabel.yaml --table TABLE --target COLUMN --ckpt {weights}"
@@ -78,18 +85,20 @@ def _read_recipe(path: str) -> dict:
             content = yaml.safe_load(file)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"`{path}` is no valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ValueError(f"`{path}` is nested too deeply for a file of this package") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"`{path}` is no file of this package: it should begin with `format: {FORMAT}`")
     version = content.get("version")
-    if not isinstance(version, int) or version < 1:
-        raise ValueError(f"`{path}`: version should be a whole number from 1, but found {version!r}")
+    if type(version) is not int or version < 1:
+        raise ValueError(f"`{path}`: version should be a whole number from 1, but found {reprlib.repr(version)[:100]}")
     if version > VERSION:
         raise ValueError(
             f"`{path}` is of version {version}, made by gearnet-plugin {content.get('gearnet_plugin')}; this one reads "
             f"up to {VERSION}. Install that version"
         )
     if not isinstance(content.get("encoder"), str):
-        raise ValueError(f"`{path}`: encoder should be a text, but found {content.get('encoder')!r}")
+        raise ValueError(f"`{path}`: encoder should be a text, but found {reprlib.repr(content.get('encoder'))[:100]}")
     return content
 
 
@@ -115,19 +124,33 @@ def read(recipe: str, content: dict, encoder) -> Predictor:
         raise ValueError(error.message) from None
     state = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
     mlp = _head(state, weights, sum(facts["outputs"]), _width(encoder, facts["level"]))
-    moments = reference = None
-    if "mean" in state:
-        moments = tuple(state[name].float() for name in ("mean", "std") if name in state)
-        if [len(x) for x in moments] != [sum(facts["outputs"])] * 2:
-            raise ValueError(f"`{weights}`: mean and std should have {sum(facts['outputs'])} numbers each")
-    own = {name: state[f"reference.{name}"] for name in Reference.names if f"reference.{name}" in state}
-    if own:
-        width = int(encoder.output_dim)
-        if set(own) != set(Reference.names) or [own[name].shape[-1] for name in Reference.names] != [width] * 3:
-            raise ValueError(f"`{weights}`: reference should be embeddings of {width} numbers")
-        reference = Reference(**own)
+    moments = _moments(state, weights, sum(facts["outputs"]))
+    reference = _reference(state, weights, int(encoder.output_dim))
     quantiles = (content.get("reference") or {}).get("quantiles")
     return Predictor(recipe, mlp, **facts, quantiles=quantiles, moments=moments, reference=reference)
+
+
+def _moments(state: dict, weights: str, size: int):
+    """Mean and standard deviation that numbers are in units of, None where they are not."""
+    if "mean" not in state:
+        return None
+    found = tuple(state[name].float() for name in ("mean", "std") if name in state)
+    if [tuple(value.shape) for value in found] != [(size,)] * 2 or not all(value.isfinite().all() for value in found):
+        raise ValueError(f"`{weights}`: mean and std should be {size} finite numbers each")
+    return found
+
+
+def _reference(state: dict, weights: str, width: int) -> Reference | None:
+    """The training proteins that a file holds, None for none."""
+    own = {name: state[f"reference.{name}"] for name in Reference.names if f"reference.{name}" in state}
+    if not own:
+        return None
+    fits = set(own) == set(Reference.names) and own["rows"].dim() == 2 and len(own["rows"]) > 0
+    fits = fits and own["rows"].shape[1] == width and own["centre"].shape == own["scale"].shape == (width,)
+    fits = fits and all(bool(value.isfinite().all()) for value in own.values()) and bool((own["scale"] > 0).all())
+    if not fits:
+        raise ValueError(f"`{weights}`: reference should be embeddings of {width} finite numbers, with their scale")
+    return Reference(**own)
 
 
 def from_task(weights: str, state: dict, labels: dict | None, encoder) -> Predictor:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 
 from gearnet_plugin.engine.checkpoint import whole_file
 
-from .formats import _utf8
+from .formats import utf8
 from .layout import RESIDUE_KEYS
 from .prediction import ProteinPrediction, flat
 
@@ -63,14 +63,18 @@ def write(path: str, proteins: Iterable[ProteinPrediction], columns: list[str], 
 
 def _csv(file, proteins, columns, info) -> None:
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer, quoted = csv.writer(text, lineterminator="\n"), csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(columns)
     for protein in proteins:
-        writer.writerows([_cell(row[name]) for name in columns] for row in flat(protein))
-        file.write(_utf8(text.getvalue()))
+        for row in flat(protein):
+            cells = [_cell(row[name]) for name in columns]
+            # a carriage return ends a line too, but before Python 3.13 none is quoted for it
+            own = quoted if any(isinstance(cell, str) and "\r" in cell for cell in cells) else writer
+            own.writerow(cells)
+        file.write(utf8(text.getvalue()))
         text.seek(0)
         text.truncate()
-    file.write(_utf8(text.getvalue()))
+    file.write(utf8(text.getvalue()))
 
 
 def _cell(value):
@@ -83,12 +87,12 @@ def _json(file, proteins, columns, info) -> None:
     file.write(b"[")
     for number, protein in enumerate(proteins):
         file.write(b"\n " if not number else b",\n ")
-        file.write(_utf8(json.dumps(_tree(protein), ensure_ascii=False)))
+        file.write(utf8(json.dumps(_tree(protein), ensure_ascii=False)))
     file.write(b"\n]\n")
 
 
 def _tree(protein: ProteinPrediction) -> dict:
-    tree = {name: getattr(protein, name) for name in ("name", "source", "chain", "length")}
+    tree = {name: _short(getattr(protein, name)) for name in ("name", "source", "chain", "length")}
     rows = [{name: _short(value) for name, value in row.items()} for row in protein.rows]
     if rows and "residue_number" in rows[0]:
         tree["residues"] = [
@@ -107,6 +111,9 @@ def _without_keys(row: dict) -> dict:
 
 
 def _short(value):
+    if isinstance(value, str):
+        # bytes that are no text are written as such before JSON escapes the backslash of that
+        return utf8(value).decode()
     return float(format(value, ".7g")) if isinstance(value, float) else value
 
 
@@ -133,5 +140,5 @@ def _parts(rows: Iterator[dict]) -> Iterator[list[dict]]:
 
 def _array(pa, values, kind):
     if kind == pa.string():
-        return pa.array([None if value is None else _utf8(value) for value in values], pa.binary()).cast(kind)
+        return pa.array([None if value is None else utf8(value) for value in values], pa.binary()).cast(kind)
     return pa.array(values, kind)

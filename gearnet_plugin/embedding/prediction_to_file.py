@@ -56,8 +56,8 @@ class Summary:
 class PredictionStaging(Staging):
     """Embeddings in the making, and what warnings are made of."""
 
-    def __init__(self, folder: str, settings: dict, width: int, level: str):
-        super().__init__(folder, settings, width, level)
+    def __init__(self, folder: str, settings: dict, widths: tuple[int, int], level: str):
+        super().__init__(folder, settings, widths, level)
         self.state.sizes[FACTS] = 0
 
     def _parts(self, batch: Embedded):
@@ -113,7 +113,7 @@ def predict_to_file(
     level = "both" if predictor.level == "residue" else "protein"
     settings = {"schema": SCHEMA, "for": "predict", "model": fingerprint(model), "level": level, "per": per,
                 "chains": list(chains)}  # fmt: skip
-    stage = PredictionStaging(f"{out}.part", settings, model.output_dim, level)
+    stage = PredictionStaging(f"{out}.part", settings, (model.output_dim, model.residue_dim), level)
     summary = Summary(info=about(model, choice, model.about(per, chains, {})))
 
     def write_predictions(path: str, table: Table) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from typing import Any
 
 from gearnet_plugin.engine.validated import ALL, CONVENTIONS
@@ -28,7 +29,10 @@ def checked(path: str, content: dict) -> dict:
 
     def need(fits, key, what):
         if not fits:
-            raise ValueError(f"`{path}`: {key} should be {what}, but found {str(content.get(key))[:100]}")
+            value = content.get(key)
+            # a file with aliases of aliases is short, and its text may not be
+            shown = value[:100] if isinstance(value, str) else reprlib.repr(value)[:100]
+            raise ValueError(f"`{path}`: {key} should be {what}, but found {shown}")
 
     found: list[Any] = [content.get(key) for key in ("kind", "level", "labels", "outputs")]
     kind, level, labels, outputs = found
@@ -50,10 +54,14 @@ def checked(path: str, content: dict) -> dict:
     need(_mapping(content.get("thresholds"), CONVENTIONS if kind == "multilabel" else labels,
                   lambda v: isinstance(v, dict) and _is_number(v.get("threshold"), True)), "thresholds",
          "for each a number under `threshold`")  # fmt: skip
-    need(_mapping(content.get("error"), labels, lambda v: isinstance(v, dict)), "error", "for each `mae` and `rmse`")
-    need(_mapping(content.get("calibration"), groups, lambda v: isinstance(v, dict) and v.get("kind") == kind),
+    need(_mapping(content.get("error"), labels,
+                  lambda v: isinstance(v, dict) and all(_is_number(v.get(key), True) for key in ("mae", "rmse"))),
+         "error", "for each the numbers `mae` and `rmse`")  # fmt: skip
+    need(_mapping(content.get("calibration"), groups, lambda v: isinstance(v, dict) and v.get("kind") == kind
+                  and all(_is_number(value) for key, value in v.items() if key != "kind")),
          "calibration", "for each a temperature and so on")  # fmt: skip
     for values in (content.get("calibration") or {}).values():
+        need(type(values.get("num_items")) is int, "calibration", "for each with `num_items`")
         try:
             Calibration.from_dict({key: value for key, value in values.items() if key != "num_items"})
         except (ValueError, TypeError) as error:
@@ -66,7 +74,11 @@ def checked(path: str, content: dict) -> dict:
     quantiles = (content.get("reference") or {}).get("quantiles")
     fits = quantiles is None or isinstance(quantiles, dict) and all(map(_is_number, [*quantiles, *quantiles.values()]))
     need(fits, "reference", "`quantiles` that are numbers")
-    return {key: content.get(key) for key in FIELDS} | {"reasons": content.get("reasons") or {}}
+    reasons = content.get("reasons") or {}
+    need(_texts(list(reasons.values())), "reasons", "texts")
+    # they are shown in a terminal, which obeys control characters
+    reasons = {key: "".join(c if c.isprintable() else "?" for c in text) for key, text in reasons.items()}
+    return {key: content.get(key) for key in FIELDS} | {"reasons": reasons}
 
 
 def _texts(values) -> bool:

@@ -53,12 +53,12 @@ class Staging:
     Parameters:
         folder (str): ``<output>.part``
         settings (dict): what must be equal to go on, JSON
-        width (int): :math:`D`
+        widths ((int, int)): numbers in the vector of a protein, and of a residue
         level (str): ``protein``, ``residue`` or ``both``
     """
 
-    def __init__(self, folder: str, settings: dict, width: int, level: str):
-        self.folder, self.settings, self.width = folder, settings, width
+    def __init__(self, folder: str, settings: dict, widths: tuple[int, int], level: str):
+        self.folder, self.settings, self.widths = folder, settings, widths
         names = list(LINES)
         if level != "residue":
             names.append(VECTORS[0])
@@ -163,9 +163,9 @@ class Staging:
             info=info | {"residues_left_out": left_out},
         )
         if VECTORS[0] in self._files:
-            table.protein = self._map(VECTORS[0], np.float32).reshape(-1, self.width)
+            table.protein = self._map(VECTORS[0], np.float32).reshape(-1, self.widths[0])
         if VECTORS[1] in self._files:
-            table.residue = self._map(VECTORS[1], np.float32).reshape(-1, self.width)
+            table.residue = self._map(VECTORS[1], np.float32).reshape(-1, self.widths[1])
             columns = {key: self._map(f"{key}.i32", np.int32) for key in RESIDUE_KEYS}
             table.keys = {
                 key: column if key == "residue_number" else Texts(list(self._texts[key]), column)

@@ -97,7 +97,7 @@ def embed_to_file(
     if device is not None:
         model.to(device)
     settings = {"schema": SCHEMA, "model": fingerprint(model), "level": level, "per": per, "chains": list(chains)}
-    stage = Staging(f"{out}.part", settings, model.output_dim, level)
+    stage = Staging(f"{out}.part", settings, (model.output_dim, model.residue_dim), level)
     with staged(model, stage, items, batch_residues, per, chains, workers, force, verbose) as before:
         return finish(model, stage, out, per, chains, before)
 

@@ -77,7 +77,7 @@ def leave(solver, config, names, folder, writes=True):
     if not labels.kind(config)[1] or getattr(task, "mlp", None) is None:
         return False
     # all processes take part in this
-    found = sampling.predict(solver, "valid") if solver.valid_set else None
+    found = sampling.predict(solver, "valid", _batch_size(solver)) if solver.valid_set else None
     if not writes:
         return True
     try:
@@ -124,6 +124,11 @@ def describe(solver, config, names, found):
     else:
         pred, target = (x.detach().cpu().float() for x in found)
         groups = split_labels(recipe["kind"], recipe["labels"], recipe["outputs"], pred, target)
+    if sampling.pads(task):
+        reasons["padding"] = (
+            "its sequence model computes with what fills up shorter proteins of a batch; here each protein is "
+            "predicted for itself, so the metrics of the run, which are of batches, may differ"
+        )
     recipe.update(validated(recipe["kind"], groups, len(valid or ()), reasons))
     recipe["validation"] = {"num_proteins": len(valid or ())}
 
@@ -189,7 +194,7 @@ def _labels(task, config, names, train):
         "classes": classes,
         "outputs": outputs,
         "descriptions": descriptions,
-        "vocabulary": _vocabulary(config, kind, found),
+        "vocabulary": _vocabulary(config, kind, found, classes),
     }
 
 
@@ -209,18 +214,26 @@ def _padded(known, size):
     return known + [str(i) for i in range(len(known), size)]
 
 
-def _vocabulary(config, kind, found):
+def _vocabulary(config, kind, found, classes=None):
     """Whether labels are EC numbers: codes of other classifications, such as CATH's, look the same."""
     if kind not in ("multilabel", "class"):
         return None
     dataset = config["dataset"]
     column = dataset.get("target") if kind == "multilabel" else found
     columns = [column] if isinstance(column, str) else list(column or ())
-    is_ec = dataset["class"].rpartition(".")[2] in EC_DATASETS or any(EC_COLUMN.search(name) for name in columns)
-    return "ec" if is_ec else None
+    is_ec = dataset["class"].rpartition(".")[2] in EC_DATASETS
+    is_ec = is_ec or bool(columns) and all(EC_COLUMN.search(name) for name in columns)
+    told = found if kind == "multilabel" else {name for own in (classes or {}).values() for name in own}
+    # a column `enzyme` may say no and yes, and 1 is a class of enzymes too
+    return "ec" if is_ec and not set(told) <= {"0", "1"} else None
 
 
 # === the training set ===
+
+
+def _batch_size(solver):
+    """Items at once: one where others in the batch would change its prediction, which is made for it alone later."""
+    return 1 if sampling.pads(solver.model) else solver.batch_size
 
 
 @torch.no_grad()
@@ -229,7 +242,8 @@ def _embed(solver, dataset, indices):
     task = solver.model
     task.eval()
     found, lengths = [], []
-    for batch in data.DataLoader(torch_data.Subset(dataset, indices), solver.batch_size, num_workers=solver.num_worker):
+    subset = torch_data.Subset(dataset, indices)
+    for batch in data.DataLoader(subset, _batch_size(solver), num_workers=solver.num_worker):
         if solver.device.type == "cuda":
             batch = utils.cuda(batch, device=solver.device)
         graph = batch["graph"]

@@ -7,7 +7,7 @@ import torch
 from torch import distributed as dist
 from torch.utils import data as torch_data
 
-from torchdrug import data, utils
+from torchdrug import data, models, utils
 from torchdrug.utils import comm
 
 
@@ -40,14 +40,24 @@ def part(size, rank, world_size):
     return order[rank * size // world_size:(rank + 1) * size // world_size]
 
 
+#: TorchDrug's models that compute with what fills up shorter proteins of a batch as if these were residues.
+PADDING = (models.ProteinLSTM, models.ProteinConvolutionalNetwork, models.ProteinResNet)
+
+
+def pads(model):
+    """Whether what a model gives for a protein depends on the longest one of the batch."""
+    return any(isinstance(module, PADDING) for module in model.modules())
+
+
 @torch.no_grad()
-def predict(solver, split):
+def predict(solver, split, batch_size=None):
     """
     Predict a split, each item once, in the order of :func:`part`.
 
     Parameters:
         solver (core.Engine): engine
         split (str): ``train``, ``valid`` or ``test``
+        batch_size (int, optional): items at once, by default as many as the engine takes
 
     Returns:
         predictions and targets of all items, on every rank, as the task's ``predict_and_target`` gives them
@@ -57,7 +67,8 @@ def predict(solver, split):
     model.split = split
     model.eval()
     results = []
-    for batch in data.DataLoader(dataset, solver.batch_size, sampler=indices, num_workers=solver.num_worker):
+    size = batch_size or solver.batch_size
+    for batch in data.DataLoader(dataset, size, sampler=indices, num_workers=solver.num_worker):
         if solver.device.type == "cuda":
             batch = utils.cuda(batch, device=solver.device)
         results.append(model.predict_and_target(batch))

@@ -5,6 +5,7 @@ import math
 import torch
 
 from gearnet_plugin import metrics
+from gearnet_plugin.metrics.calibration import TEMPERATURES
 
 #: With fewer validation proteins no probability is calibrated: at 50 a frequency of one half is known to 7 %.
 LEAST_CALIBRATED = 50
@@ -83,8 +84,8 @@ def calibrations(kind, groups, num_proteins, reasons):
         count, what = min(len(pred), num_proteins), "labels" if kind == "multilabel" else "`%s`" % name
         if count < LEAST_CALIBRATED:
             reasons["calibration of " + name] = (
-                "probabilities of %s are not calibrated: %d validation proteins have one, and %d are needed"
-                % (what, count, LEAST_CALIBRATED)
+                "probabilities of %s are not calibrated: there are %d validation proteins to calibrate on, and %d are "
+                "needed" % (what, count, LEAST_CALIBRATED)
             )
             continue
         known = ~target.isnan() if target.is_floating_point() else None
@@ -94,6 +95,9 @@ def calibrations(kind, groups, num_proteins, reasons):
             fitted_as = kind
         try:
             made = metrics.fit_temperature(fitted_as, pred, target).to_dict()
+            if made["temperature"] in TEMPERATURES:
+                raise ValueError("on the validation set the scores separate them, or say nothing of them, so that no "
+                                 "temperature is the best")  # fmt: skip
         except ValueError as error:
             reasons["calibration of " + name] = "probabilities of %s are not calibrated: %s" % (what, error)
             continue

@@ -82,16 +82,17 @@ def edge_linear(input, weight, self_weight, bias, topology):
     return _edge_linear(input, weight, self_weight, bias, ways, reach, back, back_reach)
 
 
-def _bag(input, index, offsets):
+def bag(input, index, offsets):
+    """Sums of rows: of input[index[offsets[i] : offsets[i + 1]]] for each i."""
     if not len(index):
         return input.new_zeros(len(offsets) - 1, input.shape[1])
     return F.embedding_bag(index, input, offsets, mode="sum", include_last_offset=True)
 
 
 def _bag_in(dtype, input, index, offsets):
-    """:func:`_bag` whose sums are of a type of more digits than its input."""
+    """:func:`bag` whose sums are of a type of more digits than its input."""
     if input.dtype == dtype:
-        return _bag(input, index, offsets)
+        return bag(input, index, offsets)
     # in parts, as the input in that type would be as large as all that is kept of a layer
     num_row, step = len(offsets) - 1, max(1, BLOCK_BYTES // (input.shape[1] * 4))
     sums = torch.empty(num_row, input.shape[1], dtype=dtype)
@@ -100,7 +101,7 @@ def _bag_in(dtype, input, index, offsets):
     for first, last in zip(bounds[:-1], bounds[1:]):
         begin, end = offsets[first], offsets[last]
         rows = input.index_select(0, index[begin:end]).to(dtype)
-        sums[first:last] = _bag(rows, torch.arange(len(rows)), offsets[first : last + 1] - begin)
+        sums[first:last] = bag(rows, torch.arange(len(rows)), offsets[first : last + 1] - begin)
     return sums
 
 
@@ -115,7 +116,7 @@ def _bag_in(dtype, input, index, offsets):
     schema="(Tensor input, Tensor index, Tensor offsets, Tensor[] transposed) -> Tensor",
 )
 def _gather_sum(input: Tensor, index: Tensor, offsets: Tensor, transposed: list[Tensor]) -> Tensor:
-    return _bag(input.contiguous(), index, offsets)
+    return bag(input.contiguous(), index, offsets)
 
 
 @_gather_sum.register_fake
@@ -157,7 +158,7 @@ def _once(backward):
 
 def _stacked(inputs, ways, width):
     """Sums of all inputs below each other, relations side by side: [rows, width]."""
-    sums = [_bag(x.contiguous(), *ways[2 * i : 2 * i + 2]).view(-1, width) for i, x in enumerate(inputs)]
+    sums = [bag(x.contiguous(), *ways[2 * i : 2 * i + 2]).view(-1, width) for i, x in enumerate(inputs)]
     return sums[0] if len(sums) == 1 else torch.cat(sums)
 
 
@@ -195,7 +196,7 @@ def _segment_linear_backward(
     if back:
         torch.mm(grad, weight.to(grad.dtype), out=sums)
         parts = sums.view(-1, inputs[0].shape[1]).split([len(offsets) - 1 for offsets in ways[1::2]])
-        grad_inputs = [_bag(part, *back[2 * i : 2 * i + 2]) for i, part in enumerate(parts)]
+        grad_inputs = [bag(part, *back[2 * i : 2 * i + 2]) for i, part in enumerate(parts)]
     return grad_inputs, grad_weight, grad.sum(dim=0, dtype=weight.dtype)
 
 
@@ -245,7 +246,7 @@ def _blocks(input, index, offsets, reach):
     bounds = offsets[torch.tensor([(first * num_bin, last * num_bin) for first, last, _ in blocks])].tolist()
     for (first, last, bins), (begin, end) in zip(blocks, bounds):
         starts = by_row[first:last, :bins].reshape(-1)
-        sums = _bag(input, index[begin:end], torch.cat([starts, starts.new_tensor([end])]) - begin)
+        sums = bag(input, index[begin:end], torch.cat([starts, starts.new_tensor([end])]) - begin)
         yield slice(first, last), sums.view(last - first, bins * width)
 
 
@@ -276,8 +277,8 @@ def _edge_linear(
     input = input.contiguous()
     dtype = input.dtype
     first, rest = (w.to(dtype) for w in _less_the_first(weight, input.shape[1]))
-    everything = torch.addmm(bias.to(dtype), _bag(input, into_index, into_offsets), first.t())  # [N, q]
-    merged = _bag(input, merge_index, merge_offsets)  # [P, p]
+    everything = torch.addmm(bias.to(dtype), bag(input, into_index, into_offsets), first.t())  # [N, q]
+    merged = bag(input, merge_index, merge_offsets)  # [P, p]
     heard = everything.index_select(0, source)  # [P, q]
     for block, sums in _blocks(merged, index, offsets, reach):
         heard[block].addmm_(sums, rest[:, : sums.shape[1]].t())
@@ -309,8 +310,8 @@ def _edge_linear_backward(
     dtype, (_, q), (_, p) = grad.dtype, grad.shape, input.shape
     # the pairs in the order of backward, see PairTopology
     merge_index, merge_offsets, out_index, out_offsets, index, offsets, pair, target = back
-    told = _bag(grad, out_index, out_offsets)  # [N, q]
-    spoken = _bag(grad, ways[0], ways[1])  # [P, q]
+    told = bag(grad, out_index, out_offsets)  # [N, q]
+    spoken = bag(grad, ways[0], ways[1])  # [P, q]
     first, rest = _less_the_first(weight, p)
     # the maps of the bins below each other: [(A - 1) q, p]
     rest = rest.to(dtype).view(q, -1, p).transpose(0, 1).reshape(-1, p)
@@ -320,8 +321,8 @@ def _edge_linear_backward(
         grad_merged[block].addmm_(sums, rest[: sums.shape[1]])
         # the rows of the block alone, since all of them are as large as the input
         begin, end = merge_offsets[block.start], merge_offsets[block.stop]
-        merged = _bag(input, merge_index[begin:end], merge_offsets[block.start : block.stop + 1] - begin)
-        _add_product(grad_rest[: sums.shape[1]], sums.t(), merged)
+        merged = bag(input, merge_index[begin:end], merge_offsets[block.start : block.stop + 1] - begin)
+        add_product(grad_rest[: sums.shape[1]], sums.t(), merged)
     del spoken
     grad_input = grad_merged.index_select(0, pair)
     del grad_merged
@@ -338,7 +339,7 @@ def _edge_linear_backward(
     return grad_input, grad_weight, grad_self, grad.sum(dim=0, dtype=weight.dtype)
 
 
-def _add_product(total, left, right):
+def add_product(total, left, right):
     """``total += left @ right``, in the precision of ``total``."""
     if total.dtype == left.dtype:
         total.addmm_(left, right)

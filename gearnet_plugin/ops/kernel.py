@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from .cpu import _add_product, _bag
+from .cpu import add_product, bag
 from .segments import Segments, check_rows
 
 # Bytes of the sums of one block of nodes, see :data:`gearnet_plugin.ops.cpu.BLOCK_BYTES`
@@ -210,7 +210,7 @@ def _kernel_sum_backward(
         # summed again, as they would take H C numbers a node to keep
         sums = _sums(features, told, block)
         if full:
-            _add_product(grad_weight.view(len(weight), -1), heard.t(), sums.flatten(1))
+            add_product(grad_weight.view(len(weight), -1), heard.t(), sums.flatten(1))
             torch.mm(heard, cast.flatten(1), out=sums.flatten(1))
         else:
             grad_weight += (sums * heard[:, :, None]).sum(dim=0)
@@ -225,7 +225,7 @@ def _kernel_sum_backward(
         return grad_features, rows.new_empty(0), grad_weight
     if keep is not None:
         grad_told.mul_(keep)
-    return grad_features, _bag(grad_told, *back), grad_weight
+    return grad_features, bag(grad_told, *back), grad_weight
 
 
 @_kernel_sum_backward.register_fake

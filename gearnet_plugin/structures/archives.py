@@ -107,7 +107,7 @@ def tar_members(path: str) -> Iterator[Member]:
                 data = _after_sparse_map(file, block, data)
             if info.type in WITHOUT_DATA:
                 size = 0
-            name = _printable(extension.get("path", common.get("path", info.name)))
+            name = printable(extension.get("path", common.get("path", info.name)))
             if not 0 <= size <= total - data:
                 known = split_ending(name)[1] and not _name_refusal(name)
                 yield Member(name if known else "", refusal=f"the archive is cut off or damaged: a member at byte "
@@ -192,7 +192,7 @@ def _name_refusal(name: str) -> str:
     return ""
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """A name that can be written as UTF-8: one in another encoding is taken for Latin-1."""
     try:
         name.encode()
@@ -320,4 +320,4 @@ class _Lookup:
             for line in file:
                 key, _, rest = line.rstrip(b"\r\n").partition(b"\t")
                 if key.isdigit():
-                    yield int(key), _printable(rest.partition(b"\t")[0].decode("utf-8", "surrogateescape"))
+                    yield int(key), printable(rest.partition(b"\t")[0].decode("utf-8", "surrogateescape"))

@@ -177,7 +177,7 @@ class Unpacking:
                 refusal = archives.REFUSED_TYPES[tarfile.GNUTYPE_SPARSE]
             elif not refusal and not is_folder and info.type not in archives.PLAIN_TYPES:
                 refusal = f"it is of unknown type {info.type!r}"
-            path = self._place(archives._printable(fields.get("path", info.name)), is_folder, refusal)
+            path = self._place(archives.printable(fields.get("path", info.name)), is_folder, refusal)
             if is_folder:
                 size = 0
                 if path:

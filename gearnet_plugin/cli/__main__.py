@@ -1,7 +1,0 @@
-"""``python -m gearnet_plugin.cli``, for where the command ``gearnet`` is not on the path."""
-import sys
-
-from gearnet_plugin.cli import main
-
-if __name__ == "__main__":
-    sys.exit(main())
