@@ -248,3 +248,10 @@ def test_runs_and_stores_below_a_folder_are_named(tmp_path, capsys):
     (run / "metrics.jsonl").write_text("")
     assert main(["doctor", str(tmp_path)]) == 1
     assert f"gearnet doctor {run}" in capsys.readouterr().err
+
+
+def test_numbers_that_skip_where_the_chain_goes_on_are_told(capsys):
+    """Trypsin is numbered as chymotrypsin, with numbers left out where nothing is missing."""
+    assert main(["doctor", str(bundled.bundled_path() / "1gbt_A.cif.gz")]) == 0
+    shown = capsys.readouterr().out
+    assert "between 34 and 37 2 numbers left out; their CA atoms are 3.8 Å apart, so the chain itself goes on" in shown

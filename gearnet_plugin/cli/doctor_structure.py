@@ -11,7 +11,7 @@ import numpy as np
 from gearnet_plugin.structures import ONE_LETTER, RESIDUE_NAMES, UNKNOWN_TYPE, Structure, parse_structure, split_ending
 from gearnet_plugin.structures.content import content_format, read_bytes, unpack
 
-from .doctor_contacts import APART, NEIGHBOURS, RADIUS, SEQUENTIAL, Gap, find_edges, find_gaps, number
+from .doctor_contacts import APART, BONDED, NEIGHBOURS, RADIUS, SEQUENTIAL, Gap, find_edges, find_gaps, number
 from .doctor_molecules import counted, instead, others, words_of
 from .doctor_store import B_FACTORS, PLDDT, histogram
 
@@ -123,7 +123,9 @@ def _gap(gap: Gap) -> str:
         return f"{place} the numbers go back; {apart}"
     if gap.missing == 0:
         return f"{place} the numbers run on, but {apart}"
-    return f"{place} {counted(gap.missing, 'number')} left out; {apart}"
+    # numberings that follow another protein, as of trypsins, skip numbers
+    bonded = ", so the chain itself goes on" if gap.distance <= BONDED else ""
+    return f"{place} {counted(gap.missing, 'number')} left out; {apart}{bonded}"
 
 
 def _residues(structure: Structure) -> Iterator[str]:
