@@ -148,11 +148,12 @@ def quickstart(out, structures, steps, runner):
 
 
 def following(out):
-    """Three commands for one's own structures: embed, pretrain, fine-tune."""
-    python, encoder = shlex.quote(shown(sys.executable)), shown(out / PRETRAIN)
+    """Four commands for one's own structures: embed, predict, pretrain, fine-tune."""
+    python, encoder, labelled = map(shlex.quote, (
+        shown(sys.executable), shown(out / PRETRAIN), shown(out / "finetune-pretrained-seed0")))
     return [
-        f'{python} -c "from gearnet_plugin import load_encoder; '
-        f"load_encoder('{encoder}').embed('my_structures/').save('my_embeddings.npz')\"",
+        f"{python} -m gearnet_plugin embed my_structures/ --model {encoder} -o my_embeddings.npz",
+        f"{python} -m gearnet_plugin predict my_structures/ --model {labelled} -o my_predictions.csv",
         f"{python} script/run.py -c config/quickstart/pretrain.yaml --structures my_structures/",
         f"{python} script/run.py -c config/quickstart/finetune.yaml --structures my_table.tsv "
         f"--ckpt {encoder}",
