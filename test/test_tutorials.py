@@ -69,7 +69,6 @@ def test_own_structures(python, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.slow
 def test_own_labels(python, tmp_path, encoder):
     """Table, split, fine-tuning, probe and prediction on the bundled structures."""
     done = python(script("labels"), "--quick", "--model", encoder, "--out", tmp_path / "out", cwd=tmp_path)
